@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# gait: one Makefile. `make` builds build/gaitd; `sudo make demo` shows it; `sudo make test` tests it.
+#   CC=clang make         another compiler          SAN=1 make      with ASan and UBSan (in build-san/)
+#   B=DIR make            another build directory
+
+CC      ?= gcc
+CXX     ?= g++
+PKGS    := rdkafka hiredis jansson yaml-0.1 simdjson libxxhash zlib libzstd
+SAN     ?= 0
+ifeq ($(SAN),1)
+B       ?= build-san
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else
+B       ?= build
+SANFLAGS :=
+endif
+OPT     ?= -O2 -g
+WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+CPPFLAGS += -Iinclude -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
+CFLAGS  += -std=c17 $(OPT) $(WARN) $(SANFLAGS) -fno-strict-aliasing -fstack-protector-strong
+CXXFLAGS += -std=c++17 $(OPT) -Wall -Wextra -Werror $(SANFLAGS)
+LDLIBS  += $(shell pkg-config --libs $(PKGS)) -lev -lm -lpthread -lstdc++
+
+SRC     := $(wildcard daemon/*.c) $(wildcard modules/*.c)
+SRCXX   := $(wildcard modules/*.cc)
+OBJ     := $(SRC:%.c=$(B)/%.o) $(SRCXX:%.cc=$(B)/%.o)
+LIBOBJ  := $(filter-out $(B)/daemon/main.o,$(OBJ))
+UNITS   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit_*.c) $(wildcard tests/kernel*.c))
+
+all: $(B)/gaitd
+
+$(B)/gaitd: $(OBJ)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The vector kernels alone are compiled for their instruction set; which one runs is decided at start (cpu.c).
+$(B)/modules/lstm_avx2.o:   CFLAGS += -mavx2 -mfma
+$(B)/modules/lstm_avx512.o: CFLAGS += -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/%.o: %.cc Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/tests/%: $(B)/tests/%.o $(LIBOBJ)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+units: $(UNITS)
+	@for t in $(UNITS); do $$t || exit 1; done
+
+clean:
+	rm -rf build build-san
+
+.PHONY: all units clean
+.SECONDARY:
+-include $(OBJ:.o=.d) $(UNITS:=.d)
