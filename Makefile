@@ -3,8 +3,12 @@
 #   CC=clang make         another compiler          SAN=1 make      with ASan and UBSan (in build-san/)
 #   B=DIR make            another build directory
 
-CC      ?= gcc
-CXX     ?= g++
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX     := g++
+endif
 PKGS    := rdkafka hiredis jansson yaml-0.1 simdjson libxxhash zlib libzstd
 SAN     ?= 0
 ifeq ($(SAN),1)
