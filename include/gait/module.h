@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* module.h - read this first: what a stage of the flow is.
+ *
+ *   source → decode → load → window → model → score → rule → sink → (durable) → save → commit
+ *
+ * One file in modules/ is one module, named stage_kind like its key in the configuration (source_kafka is
+ * `source: {kafka: …}`). Its const `struct module` is the last thing in the file; modules.c lists them all.
+ * A store is two stages of the flow: load (its `run`) and save (its `commit`). */
+#ifndef GAIT_MODULE_H
+#define GAIT_MODULE_H
+
+#include "gait/batch.h"
+#include "gait/clock.h"
+#include "gait/columns.h"
+#include "gait/error.h"
+#include "gait/metrics.h"
+#include "gait/option.h"
+#include "gait/user.h"
+
+enum stage { STAGE_SOURCE, STAGE_DECODE, STAGE_STORE, STAGE_WINDOW, STAGE_MODEL, STAGE_SCORE, STAGE_RULE, STAGE_SINK,
+             STAGES };
+const char *stage_name(enum stage stage); /* "source" … */
+
+struct ev_loop;
+struct engine;
+struct module;
+
+/* One configured module at work. */
+struct instance {
+    const struct module *module;
+    const char *name;        /* "source.kafka": for logs and errors */
+    void *conf;              /* conf_size bytes, filled from the option rows; read-only after opening */
+    void *self;              /* what open made; close frees it */
+    struct engine *engine;
+    /* services, borrowed, the same for all instances */
+    struct ev_loop *loop;
+    const struct clock *clock;
+    struct metrics *metrics;
+    const struct event_types *types;
+    struct columns *columns;
+    struct users *users;     /* NULL until every module is open */
+    /* a record's section: `open` sets user_size (bytes, may stay 0); the engine places it before the first `run` */
+    size_t user_size, user_offset;
+    bool busy;               /* set by instance_busy() */
+};
+
+/* One partition of the input that this process owns. */
+struct partition {
+    int32_t id;
+    int64_t fence;           /* the store's; a smaller one is a zombie */
+    int64_t committed;       /* C when it was taken over, -1 = none: events below run silently */
+    int64_t start;           /* where reading began (W) */
+    int64_t read_next;       /* offset after the last event fetched */
+    int64_t applied_next;    /* … after the last event computed */
+    int64_t durable_next;    /* … below which every output is durable: what may be committed */
+    int64_t committed_next;  /* … last committed, -1 = nothing yet */
+    int64_t saved_next;      /* W as last saved, -1 = none */
+    int64_t high;            /* end of the partition as last heard from the source, -1 = not known */
+    bool closing;            /* revoked: finishing, saving and committing */
+    bool saving;             /* a save is under way */
+    bool open;               /* the store has answered and the source was started */
+    struct user *dirty_first, *dirty_last; /* unsaved records, oldest dirty_from first */
+    size_t dirty_n;
+};
+
+/* What the engine tells a module outside the batches. Every call returns at once; answers come by the calls below. */
+enum flow_kind {
+    FLOW_OPEN,    /* to the store: take partition over (increment its fence, read W); answer partition_opened() */
+    FLOW_START,   /* to the source: read `partition` from `offset` on (OFFSET_EARLIEST, or an offset) */
+    FLOW_CLOSED,  /* to source and store: partition is finished and saved (or lost); let it go */
+    FLOW_PAUSE,   /* to the source: fetch no more until FLOW_RESUME; run() is not called meanwhile */
+    FLOW_RESUME,
+    FLOW_DRAIN,   /* to the source: the daemon is stopping; hand over nothing more. To sinks: send what is queued now */
+    FLOW_TICK,    /* to all, every 100 ms: timers, gauges */
+};
+
+enum { OFFSET_EARLIEST = -2, OFFSET_NONE = -1 };
+
+struct flow {
+    enum flow_kind kind;
+    struct partition *partition; /* OPEN, START, CLOSED */
+    int64_t offset;              /* START */
+};
+
+/* What the engine asks of `commit`. */
+struct save_item {
+    struct user *user;       /* only as an identity; its content may have moved on */
+    struct str name;         /* the user's */
+    const uint8_t *bytes;    /* the record */
+    uint32_t len;
+    int64_t idle_until_ms;   /* when it expires if nothing more comes */
+};
+
+struct commit {
+    struct partition *partition;
+    int64_t offset;          /* source: commit this as C. store: the W that is true once the items are saved */
+    struct save_item *items; /* store only */
+    uint32_t n;
+};
+
+struct module {
+    const char *name;        /* "source_kafka" */
+    const char *summary;     /* one sentence for `gaitd options` */
+    enum stage stage;
+    const struct option *options;  /* ended by a row without name; may be NULL */
+    size_t conf_size;
+    const struct metric *metrics;  /* rows of its own, declared before open; may be NULL */
+    uint16_t record_version;       /* of its section; 0 without one */
+
+    /* May block and allocate. -1 with a text. `check` is true when only the configuration is being tested: read the
+     * files it names, but connect to nothing and write nothing. Sets self (and user_size, columns). */
+    int (*open)(struct instance *in, bool check, struct error *err);
+    /* One batch. Hot: does not wait, does not allocate on the heap per event, cannot fail. source: append up to
+     * cap - n events. store: fetch b->loading. sink: hold b->ticket once for each output that is on its way. */
+    void (*run)(struct instance *in, struct batch *b);
+    void (*flow)(struct instance *in, const struct flow *flow);
+    /* source, store: begin; the answer is commit_done(). The struct and its items stay valid until then. */
+    void (*commit)(struct instance *in, struct commit *c);
+    /* Describe the section in `user`, for reading and writing alike. NULL without a section. */
+    void (*record)(struct instance *in, struct user *user, struct record_io *io);
+    /* Accepts a half-opened instance. */
+    void (*close)(struct instance *in);
+};
+
+/* ---- calls from modules to the engine ---------------------------------------------------------------------------- */
+void engine_wake(struct engine *engine);                       /* there may be work: have a step run soon */
+void instance_busy(struct instance *in, bool busy);            /* a busy sink holds back computing; nothing is lost */
+void instance_ready(struct instance *in, bool ready, const char *why); /* not ready: the daemon is not; pauses the source */
+struct instance *engine_instance(struct engine *engine, enum stage stage); /* the first of that stage, NULL when none */
+
+/* Source: partitions come and go. `committed` is C, or OFFSET_NONE. */
+void partition_assigned(struct engine *engine, int32_t id, int64_t committed);
+void partition_revoked(struct engine *engine, int32_t id); /* finish it; FLOW_CLOSED tells when it is done */
+void partition_lost(struct engine *engine, int32_t id);    /* somebody else has it already: drop, save nothing */
+void engine_input_ended(struct engine *engine);            /* a file came to its end: drain and stop */
+/* Store: the answer to FLOW_OPEN; `saved` is W or OFFSET_NONE. */
+void partition_opened(struct engine *engine, struct partition *p, int64_t fence, int64_t saved);
+/* Store: somebody took the partition from us (fence refused). */
+void partition_fenced(struct engine *engine, struct partition *p);
+
+/* Store: the answer for each of b->loading, exactly once, during run or later. `bytes` NULL: the store has none. When the
+ * connection breaks the store asks again; it never gives up. */
+void load_done(struct engine *engine, struct user *user, const uint8_t *bytes, size_t n);
+
+/* The answer to commit: ok, or the engine tries again later with newer content. */
+void commit_done(struct engine *engine, struct instance *in, struct commit *c, bool ok);
+
+extern const struct module *const modules[]; /* modules.c: all of them in flow order, ended by NULL */
+
+#endif
