@@ -56,7 +56,7 @@ struct batch {
     uint64_t seq;            /* 1, 2, 3 … in the order of computing */
     int64_t now_ms;          /* wall clock when computing began */
 
-    double *columns;         /* [n × columns_n]: window features and signals by name, see columns.h; 0 if dropped */
+    double *columns;         /* [n × columns_n]: window features and signals, see columns.h; undefined if dropped */
     uint32_t columns_n;
     const struct model *model; /* borrowed from model_ until the batch ends; NULL without a model */
     float *hidden;           /* [n × hidden_n] top layer's h after the event */

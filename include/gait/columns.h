@@ -17,7 +17,8 @@ void columns_destroy(struct columns **columns);
 /* The column's index; adds it when new (the name and help are copied). */
 uint32_t columns_add(struct columns *columns, const char *name, const char *help);
 int columns_find(const struct columns *columns, const char *name);         /* index, -1 when unknown */
-const char *columns_nearest(const struct columns *columns, const char *name); /* for error texts; NULL when none is near */
+/* For error texts; NULL when none is near. */
+const char *columns_nearest(const struct columns *columns, const char *name);
 const char *columns_name(const struct columns *columns, uint32_t index);
 const char *columns_help(const struct columns *columns, uint32_t index);
 uint32_t columns_count(const struct columns *columns);

@@ -44,6 +44,13 @@ struct instance {
     bool busy;               /* set by instance_busy() */
 };
 
+enum partition_state {
+    PARTITION_OPENING,       /* the store was asked */
+    PARTITION_OPEN,          /* the source was started */
+    PARTITION_CLOSING,       /* revoked: finishing, saving, committing */
+    PARTITION_LOST,          /* somebody else has it: dropped without saving as soon as no batch holds it */
+};
+
 /* One partition of the input that this process owns. */
 struct partition {
     int32_t id;
@@ -55,10 +62,15 @@ struct partition {
     int64_t durable_next;    /* … below which every output is durable: what may be committed */
     int64_t committed_next;  /* … last committed, -1 = nothing yet */
     int64_t saved_next;      /* W as last saved, -1 = none */
+    int64_t low;             /* earliest offset that is still retained, -1 = not known (set by the source at start) */
     int64_t high;            /* end of the partition as last heard from the source, -1 = not known */
-    bool closing;            /* revoked: finishing, saving and committing */
-    bool saving;             /* a save is under way */
-    bool open;               /* the store has answered and the source was started */
+    uint8_t state;           /* enum partition_state; changed in partition.c only */
+    bool degraded;           /* reading began above W: events are missing from its records */
+    int64_t reassigned;      /* assigned again while still closing: its C, OFFSET_NONE; INT64_MIN = not */
+    uint32_t in_work;        /* batches that hold events of it */
+    struct save *save;       /* the save under way, NULL = none */
+    int64_t save_retry_ms;   /* monotonic: not before this */
+    struct commit *commit;   /* the source's commit under way, NULL = none */
     struct user *dirty_first, *dirty_last; /* unsaved records, oldest dirty_from first */
     size_t dirty_n;
 };
@@ -125,7 +137,9 @@ struct module {
 /* ---- calls from modules to the engine ---------------------------------------------------------------------------- */
 void engine_wake(struct engine *engine);                       /* there may be work: have a step run soon */
 void instance_busy(struct instance *in, bool busy);            /* a busy sink holds back computing; nothing is lost */
-void instance_ready(struct instance *in, bool ready, const char *why); /* not ready: the daemon is not; pauses the source */
+/* Not ready (say why): the daemon is not ready either. Instances begin as ready. */
+void instance_ready(struct instance *in, bool ready, const char *why);
+struct partition *engine_partition(struct engine *engine, int32_t id); /* NULL when not ours */
 struct instance *engine_instance(struct engine *engine, enum stage stage); /* the first of that stage, NULL when none */
 
 /* Source: partitions come and go. `committed` is C, or OFFSET_NONE. */
@@ -138,8 +152,8 @@ void partition_opened(struct engine *engine, struct partition *p, int64_t fence,
 /* Store: somebody took the partition from us (fence refused). */
 void partition_fenced(struct engine *engine, struct partition *p);
 
-/* Store: the answer for each of b->loading, exactly once, during run or later. `bytes` NULL: the store has none. When the
- * connection breaks the store asks again; it never gives up. */
+/* Store: the answer for each of b->loading, exactly once, during run or later. `bytes` NULL: the store has none. When
+ * the connection breaks the store asks again; it never gives up. */
 void load_done(struct engine *engine, struct user *user, const uint8_t *bytes, size_t n);
 
 /* The answer to commit: ok, or the engine tries again later with newer content. */

@@ -11,8 +11,8 @@
 size_t output_score(const struct batch *b, uint32_t event, char *buf, size_t cap);
 /* Only the interests array of it, as the serving hash keeps it. */
 size_t output_interests(const struct batch *b, uint32_t event, char *buf, size_t cap);
-/* {"alert_id","user","ts","partition","offset","action","score","symbols":[{"name","weight","value","threshold","text"}],
- *  "event_ids"} */
+/* {"alert_id","user","ts","partition","offset","action","score",
+ *  "symbols":[{"name","weight","value","threshold","text"}],"event_ids"} */
 size_t output_alert(const struct batch *b, const struct alert *alert, char *buf, size_t cap);
 /* For files: {"reason","detail","partition","offset","value"}; value as text with invalid bytes escaped as \u00XX and
  * "base64" instead where it is not UTF-8. */

@@ -32,10 +32,9 @@ struct user {
     int64_t next;            /* offset after the last event applied; -1 = none yet */
     int64_t dirty_from;      /* first offset that the saved record lacks; -1 = clean */
     int64_t saving_from;     /* the same for the save under way; -1 = none under way */
-    int64_t touched_ms;      /* wall clock of the last event applied, for time to live and eviction */
+    int64_t dirty_ms;        /* monotonic, when it became dirty: how long the saved record lags */
+    int64_t touched_ms;      /* wall clock of the last event applied, for the time to live */
     int64_t erased_ms;       /* events of this time or older are refused (tombstone); INT64_MIN = never erased */
-    struct user *hash_next;
-    struct user *older, *newer;                  /* in order of last use; `older` also chains free slots */
     struct user *dirty_previous, *dirty_next;    /* in order of dirty_from, per partition */
     struct user_block *blocks;
     struct user *serving_next;                   /* sink_redis: waiting to be written to the serving hash */
@@ -66,8 +65,8 @@ struct users_conf {
 struct users *users_create(const struct users_conf *conf, struct metrics *metrics, struct error *err);
 void users_destroy(struct users **users);
 
-/* The record of (partition, name), made at the front of the use order; a new one is USER_LOADING with zeroed sections.
- * `*made` tells. NULL: no room, and nothing clean and unpinned to evict. */
+/* The record of (partition, name), marked as used; a new one is USER_LOADING with zeroed sections, `*made` tells.
+ * NULL: no room, and nothing clean and unpinned to evict (second-chance order: a sweep over the slots). */
 struct user *users_get(struct users *users, int32_t partition, struct str name, bool *made);
 struct user *users_find(const struct users *users, int32_t partition, struct str name); /* NULL when not in the table */
 void users_remove(struct users *users, struct user *user);        /* unpinned; frees its blocks */
@@ -81,20 +80,29 @@ static inline void *user_section(struct user *user, size_t offset)
 /* Start of the sections in a slot, in bytes from `struct user`. */
 size_t users_sections_offset(const struct users *users);
 
-/* A further block for this user, zeroed, appended at the chain's end; NULL when the table is full of unsaved users or
- * the user holds 64 already. All blocks go with the user, or by users_block_drop_first(). */
+/* A further block for this user, zeroed, appended at the chain's end. NULL when the table is full of unsaved users,
+ * when blocks take half of all slots, or when the user holds USER_BLOCKS_MAX. All go with the user. */
+enum { USER_BLOCKS_MAX = 64 };
 struct user_block *users_block_add(struct users *users, struct user *user);
 size_t users_block_bytes(const struct users *users); /* usable bytes of one block */
 void users_blocks_drop(struct users *users, struct user *user); /* all of them */
 
 size_t users_count(const struct users *users);
-size_t users_slots(const struct users *users);
-size_t users_slots_free(const struct users *users);
-struct user *users_oldest(const struct users *users); /* least recently used; walk with ->newer */
+size_t users_clean(const struct users *users);      /* of those, with nothing unsaved */
+size_t users_slots(const struct users *users);      /* users and blocks that fit */
+size_t users_slots_used(const struct users *users);
+size_t users_slot_bytes(const struct users *users);
+
+/* Dirty, saving, clean: changed here only. The partition's list holds dirty users, oldest dirty_from first. */
+struct partition;
+void users_dirty(struct users *users, struct partition *p, struct user *user, int64_t offset, int64_t mono_ms);
+void users_saving(struct users *users, struct partition *p, struct user *user);            /* off the list */
+void users_saved(struct users *users, struct partition *p, struct user *user, bool ok); /* not ok: back on the list */
 
 /* ---- a record as bytes -------------------------------------------------------------------------------------------
  * Little-endian:  "GAIT" | u8 format (1) | u8 flags (1 degraded, 2 tombstone) | u16 sections | u64 XXH3 of all that
- * follows | i64 next | i64 erased_ms | i64 touched_ms | sections: { u8 name length, name, u16 version, u32 length, bytes }.
+ * follows | i64 next | i64 erased_ms | i64 touched_ms | sections, each:
+ * u8 name length, name, u16 version, u32 length, bytes.
  * A section's layout is described once, by the module's `record` function, which runs for reading and for writing. */
 struct record_io {
     uint8_t *at, *end;

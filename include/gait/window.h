@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* window.h - what window_rolling keeps of each user and what others may ask of it.
  *
- * Windows are (t - d, t] in event time, t = the newest event time of this user. The last `ring` events are kept exactly;
+ * Windows are (t - d, t] in event time, t = this user's newest event time. The last `ring` events are kept exactly;
  * older ones are folded into tiles. A window whose events are all in the ring is exact to the event. A longer one is
  * exact to one tile: an event at its old edge counts while any part of its tile lies inside.
  *
@@ -42,8 +42,9 @@ uint32_t window_ring_count(const struct instance *window, struct user *user);
 const struct window_event *window_ring_at(const struct instance *window, struct user *user, uint32_t index);
 uint32_t window_ring_size(const struct instance *window);
 
-/* The window columns as they were right after ring event `index` (events after it left out), into a full row of
- * columns. Used to rebuild h and c under a new model, and to explain. `skip` leaves one ring event out (index), or -1. */
+/* The window columns as they were right after ring event `index` (events after it left out), into a full row
+ * of columns. Used to rebuild h and c under a new model, and to explain. `skip` leaves out one ring event
+ * (its index), -1 = none. */
 void window_columns_at(const struct instance *window, struct user *user, uint32_t index, int32_t skip, double *row);
 
 #endif
