@@ -1,6 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 // main.c - argv and the table of sub-commands.
-int main(void)
+#include "cmd.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+};
+
+static const struct command commands[] = {
+    {"run", cmd_run, "run the daemon: clicks in; scores, intent and alerts out"},
+    {"check", cmd_check, "read a configuration and say everything that is wrong with it"},
+    {"options", cmd_options, "print the reference of all settings and metrics"},
+    {"gen", cmd_gen, "generate the clicks of a believable shop, fraud included"},
+    {"train", cmd_train, "train a model on a shop's history"},
+    {"model", cmd_model, "show a model file, or run it on given inputs"},
+};
+
+static void print_help(FILE *out)
 {
-    return 0;
+    fputs("gaitd - knows shoppers by how they walk\n\nUsage: gaitd COMMAND [OPTION...]\n\n", out);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    fputs("  help      print this text\n  version   print the version\n\n"
+          "gaitd COMMAND --help says more, with an example.\n", out);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (strcmp(name, "help") == 0 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        print_help(argc > 1 ? stdout : stderr);
+        return argc > 1 ? 0 : 2;
+    }
+    if (strcmp(name, "version") == 0 || strcmp(name, "--version") == 0) {
+        puts("gaitd " GAIT_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "gaitd: there is no command '%s'\n\n", name);
+    print_help(stderr);
+    return 2;
 }

@@ -71,14 +71,17 @@ struct batch {
     void *input;                               /* the source's, e.g. the messages the slices point into */
     void (*input_done)(void *input);           /* called by the engine when the batch ends; NULL = nothing to do */
 
-    struct user **loading;   /* [loading_n] records that the store has to fetch for this batch */
-    uint32_t loading_n;
+    struct user **loading;   /* records that the store has to fetch in this run: [loading_from … loading_n) */
+    uint32_t loading_from, loading_n;
 
     /* engine's own */
     uint32_t loads;          /* of those, not there yet; plus one while the load stage runs */
     uint32_t waves;          /* number of waves */
     uint64_t phase_ns;
 };
+
+/* model_: room for hidden and hidden_before, `width` floats an event. Allocates only when it never was as wide. */
+void batch_hidden(struct batch *b, uint32_t width);
 
 static inline double *batch_row(const struct batch *b, uint32_t i)
 {

@@ -35,6 +35,7 @@ enum event_verdict {
     EVENT_ALREADY_APPLIED,   /* offset < next of its record: replay; no dead letter */
     EVENT_DUPLICATE,         /* its event_id was seen in the ring; no dead letter */
     EVENT_NO_CONSENT,        /* consent: false, and the configuration obeys it; no dead letter */
+    EVENT_GIVEN_UP,          /* its partition was lost while it was in work; no dead letter: its new owner has it */
     EVENT_ERASED,            /* older than the user's erasure; no dead letter */
     EVENT_BAD_JSON, EVENT_BAD_UTF8, EVENT_TOO_DEEP, EVENT_TOO_LARGE, EVENT_NOT_OBJECT,
     EVENT_MISSING_FIELD, EVENT_WRONG_TYPE, EVENT_BAD_NUMBER, EVENT_BAD_TIME, EVENT_BAD_USER, EVENT_UNKNOWN_TYPE,

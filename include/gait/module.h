@@ -64,12 +64,14 @@ struct partition {
     int64_t saved_next;      /* W as last saved, -1 = none */
     int64_t low;             /* earliest offset that is still retained, -1 = not known (set by the source at start) */
     int64_t high;            /* end of the partition as last heard from the source, -1 = not known */
+    uint64_t generation;     /* counts take-overs by this process: what belongs to an earlier one is not mixed up */
     uint8_t state;           /* enum partition_state; changed in partition.c only */
     bool degraded;           /* reading began above W: events are missing from its records */
     int64_t reassigned;      /* assigned again while still closing: its C, OFFSET_NONE; INT64_MIN = not */
-    uint32_t in_work;        /* batches that hold events of it */
+    uint32_t in_work;        /* events of it in batches */
     struct save *save;       /* the save under way, NULL = none */
     int64_t save_retry_ms;   /* monotonic: not before this */
+    uint64_t saved_ms, committed_ms; /* monotonic: when W and C last moved */
     struct commit *commit;   /* the source's commit under way, NULL = none */
     struct user *dirty_first, *dirty_last; /* unsaved records, oldest dirty_from first */
     size_t dirty_n;
@@ -123,7 +125,7 @@ struct module {
      * files it names, but connect to nothing and write nothing. Sets self (and user_size, columns). */
     int (*open)(struct instance *in, bool check, struct error *err);
     /* One batch. Hot: does not wait, does not allocate on the heap per event, cannot fail. source: append up to
-     * cap - n events. store: fetch b->loading. sink: hold b->ticket once for each output that is on its way. */
+     * cap - n events. store: fetch b->loading[loading_from … loading_n). sink: hold b->ticket once for each output that is on its way. */
     void (*run)(struct instance *in, struct batch *b);
     void (*flow)(struct instance *in, const struct flow *flow);
     /* source, store: begin; the answer is commit_done(). The struct and its items stay valid until then. */
@@ -152,7 +154,7 @@ void partition_opened(struct engine *engine, struct partition *p, int64_t fence,
 /* Store: somebody took the partition from us (fence refused). */
 void partition_fenced(struct engine *engine, struct partition *p);
 
-/* Store: the answer for each of b->loading, exactly once, during run or later. `bytes` NULL: the store has none. When
+/* Store: the answer for each record of b->loading, exactly once, during run or later. `bytes` NULL: the store has none. When
  * the connection breaks the store asks again; it never gives up. */
 void load_done(struct engine *engine, struct user *user, const uint8_t *bytes, size_t n);
 

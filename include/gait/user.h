@@ -22,6 +22,8 @@ enum user_state {
 
 struct batch;
 
+struct partition;
+
 struct user_block {
     struct user_block *next; /* NULL = last */
     unsigned char data[];    /* users_block_bytes() of it */
@@ -70,7 +72,7 @@ void users_destroy(struct users **users);
 struct user *users_get(struct users *users, int32_t partition, struct str name, bool *made);
 struct user *users_find(const struct users *users, int32_t partition, struct str name); /* NULL when not in the table */
 void users_remove(struct users *users, struct user *user);        /* unpinned; frees its blocks */
-void users_remove_partition(struct users *users, int32_t partition); /* all of them; none may be pinned */
+void users_remove_partition(struct users *users, struct partition *p); /* all of its, saved or not; none pinned */
 
 static inline void *user_section(struct user *user, size_t offset)
 {
@@ -94,7 +96,6 @@ size_t users_slots_used(const struct users *users);
 size_t users_slot_bytes(const struct users *users);
 
 /* Dirty, saving, clean: changed here only. The partition's list holds dirty users, oldest dirty_from first. */
-struct partition;
 void users_dirty(struct users *users, struct partition *p, struct user *user, int64_t offset, int64_t mono_ms);
 void users_saving(struct users *users, struct partition *p, struct user *user);            /* off the list */
 void users_saved(struct users *users, struct partition *p, struct user *user, bool ok); /* not ok: back on the list */

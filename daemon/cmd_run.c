@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// cmd_run.c - `gaitd run`: the boot order, the libev loop and the signals. The flow itself is in engine.c.
+#include "cmd.h"
+#include "engine.h"
+#include "notify.h"
+
+#include "gait/log.h"
+
+#include <ev.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct run {
+    struct ev_loop *loop;
+    struct config *config;
+    struct engine *engine;
+    ev_idle idle;                /* active while the engine has work: the loop then polls without waiting */
+    ev_timer tick, metrics, progress;
+    ev_signal terminate, interrupt, hangup, user1;
+    bool show_progress, told_ready;
+    uint64_t begun_ns;
+    double last_events;
+    uint64_t last_ns;
+};
+
+static void print_usage(FILE *out)
+{
+    fputs("Usage: gaitd run -c FILE [--progress]\n\n"
+          "Runs the daemon in the foreground until SIGTERM or, with a file as source, until the input ends.\n\n"
+          "  -c, --config FILE   the configuration\n"
+          "  -p, --progress      show a live line of figures on standard error\n"
+          "  -h, --help          print this text\n\n"
+          "Signals: TERM and INT drain, save, commit and stop; a second one stops at once. USR1 writes the metrics file.\n\n"
+          "Example: gaitd run -c /etc/gait/gaitd.yaml\n", out);
+}
+
+static void wake(void *self)
+{
+    struct run *run = self;
+    ev_idle_start(run->loop, &run->idle);
+}
+
+static void write_metrics(const struct run *run)
+{
+    const char *path = run->config->metrics.file;
+    if (path && metrics_write_file(run->engine->metrics, path) < 0)
+        log_often(LOG_ERROR, "metrics", "cannot write %s: %m", path);
+}
+
+static void on_idle(struct ev_loop *loop, ev_idle *w, int events)
+{
+    struct run *run = w->data;
+    (void)events;
+    if (!engine_step(run->engine))
+        ev_idle_stop(loop, w);
+    if (run->engine->phase == ENGINE_STOPPED)
+        ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_tick(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct run *run = w->data;
+    (void)loop, (void)events;
+    engine_tick(run->engine);
+    const char *why = NULL;
+    bool ready = engine_ready(run->engine, &why);
+    if (ready != run->told_ready)
+        notify_state(ready ? "READY=1\nSTATUS=Running" : "STATUS=Not ready: %s", why);
+    run->told_ready = ready;
+}
+
+static void on_metrics(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop, (void)events;
+    write_metrics(w->data);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
+{
+    struct run *run = w->data;
+    (void)events;
+    if (w->signum == SIGUSR1) {
+        write_metrics(run);
+    } else if (w->signum == SIGHUP) {
+        log_notice("engine", "SIGHUP: files that are watched (rules) are read again when they have changed");
+        engine_tick(run->engine);
+    } else if (run->engine->phase != ENGINE_RUNNING) {
+        log_warning("engine", "second signal: stopping at once; the log rebuilds what is not saved");
+        run->engine->phase = ENGINE_STOPPED;
+        ev_break(loop, EVBREAK_ALL);
+    } else {
+        log_notice("engine", "signal %d: draining, saving, committing", w->signum);
+        notify_state("STOPPING=1\nSTATUS=Draining");
+        engine_drain(run->engine, run->engine->conf.drain_ms);
+    }
+}
+
+static void on_progress(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct run *run = w->data;
+    (void)loop, (void)events;
+    uint64_t now = clock_mono_ns(&run->engine->clock);
+    double total = metrics_sum(run->engine->metrics, "gait_events_total");
+    double seconds = (double)(now - run->last_ns) * 1e-9;
+    fprintf(stderr, "\r%12.0f events  %9.0f events/s  %8zu users  %6.0f alerts ", total,
+            seconds > 0 ? (total - run->last_events) / seconds : 0, users_count(run->engine->users),
+            metrics_sum(run->engine->metrics, "gait_alerts_total"));
+    fflush(stderr);
+    run->last_events = total;
+    run->last_ns = now;
+}
+
+static void start_signal(struct run *run, ev_signal *w, int number)
+{
+    ev_signal_init(w, on_signal, number);
+    w->data = run;
+    ev_signal_start(run->loop, w);
+}
+
+static void start_timer(struct run *run, ev_timer *w, void (*call)(struct ev_loop *, ev_timer *, int), double every)
+{
+    ev_timer_init(w, call, every, every);
+    w->data = run;
+    ev_timer_start(run->loop, w);
+}
+
+static void print_summary(const struct run *run)
+{
+    double total = metrics_sum(run->engine->metrics, "gait_events_total");
+    double seconds = (double)(clock_mono_ns(&run->engine->clock) - run->begun_ns) * 1e-9;
+    if (run->show_progress)
+        fputc('\n', stderr);
+    log_notice("engine", "stopped after %.0f events in %.2f s (%.0f events/s), %zu users in the table, %.0f alerts", total,
+               seconds, seconds > 0 ? total / seconds : 0, users_count(run->engine->users),
+               metrics_sum(run->engine->metrics, "gait_alerts_total"));
+}
+
+static int run_loop(struct run *run)
+{
+    run->engine->wake = wake;
+    run->engine->wake_self = run;
+    ev_idle_init(&run->idle, on_idle);
+    run->idle.data = run;
+    start_signal(run, &run->terminate, SIGTERM);
+    start_signal(run, &run->interrupt, SIGINT);
+    start_signal(run, &run->hangup, SIGHUP);
+    start_signal(run, &run->user1, SIGUSR1);
+    start_timer(run, &run->tick, on_tick, 0.1);
+    if (run->config->metrics.file)
+        start_timer(run, &run->metrics, on_metrics, (double)run->config->metrics.file_ms * 1e-3);
+    if (run->show_progress)
+        start_timer(run, &run->progress, on_progress, 0.25);
+    signal(SIGPIPE, SIG_IGN);
+    run->begun_ns = run->last_ns = clock_mono_ns(&clock_system);
+    engine_start(run->engine);
+    ev_run(run->loop, 0);
+    engine_tick(run->engine);
+    write_metrics(run);
+    print_summary(run);
+    return 0;
+}
+
+static int run_config(struct run *run, const char *path)
+{
+    struct config_errors errors = {0};
+    run->config = config_load(path, &errors);
+    if (!run->config) {
+        config_errors_print(&errors, stderr);
+        return 1;
+    }
+    log_setup(run->config->log.level, run->config->log.format);
+    log_notice("engine", "gaitd " GAIT_VERSION " starting with %s, process %d", path, (int)getpid());
+    struct error err;
+    run->loop = ev_default_loop(EVFLAG_AUTO);
+    run->engine = engine_create(run->config, run->loop, &clock_system, false, &err);
+    if (!run->engine) {
+        log_error("engine", "cannot start: %s", err.text);
+        return 1;
+    }
+    return run_loop(run);
+}
+
+int cmd_run(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"progress", no_argument, NULL, 'p'},
+        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+    };
+    struct run run = {0};
+    const char *path = NULL;
+    for (int c; (c = getopt_long(argc, argv, "c:ph", options, NULL)) != -1;) {
+        if (c == 'c')
+            path = optarg;
+        else if (c == 'p')
+            run.show_progress = true;
+        else {
+            print_usage(c == 'h' ? stdout : stderr);
+            return c == 'h' ? 0 : 2;
+        }
+    }
+    if (!path || optind < argc) {
+        fprintf(stderr, path ? "gaitd run: what is '%s'?\n" : "gaitd run: -c FILE is missing%s\n", path ? argv[optind] : "");
+        print_usage(stderr);
+        return 2;
+    }
+    int rc = run_config(&run, path);
+    engine_destroy(&run.engine);
+    config_destroy(&run.config);
+    if (run.loop)
+        ev_loop_destroy(run.loop);
+    return rc;
+}
