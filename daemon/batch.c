@@ -222,7 +222,7 @@ static void ticket_add_span(struct ticket *t, const struct partition *p, int64_t
 
 void batch_prepare(struct engine *e, struct batch *b)
 {
-    uint32_t columns = columns_count(e->columns);
+    uint32_t columns = columns_width(e->columns);
     struct batch_slot *slot = (struct batch_slot *)b;
     b->columns_n = columns;
     if (slot->column_floats < (size_t)b->cap * columns) {

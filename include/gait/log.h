@@ -24,6 +24,12 @@ void log_line(enum log_level level, const char *who, const char *format, ...) __
 void log_limited(struct log_site *site, enum log_level level, const char *who, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+#define log_often(level, who, ...)                       \
+    do {                                                 \
+        static struct log_site log_site_here;            \
+        log_limited(&log_site_here, level, who, __VA_ARGS__); \
+    } while (0)
+
 #define log_error(who, ...) log_line(LOG_ERROR, who, __VA_ARGS__)
 #define log_warning(who, ...) log_line(LOG_WARNING, who, __VA_ARGS__)
 #define log_notice(who, ...) log_line(LOG_NOTICE, who, __VA_ARGS__)
