@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // cmd_run.c - `gaitd run`: the boot order, the libev loop and the signals. The flow itself is in engine.c.
+#include "arguments.h"
 #include "cmd.h"
 #include "engine.h"
 #include "notify.h"
@@ -7,7 +8,6 @@
 #include "gait/log.h"
 
 #include <ev.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -184,7 +184,7 @@ static int run_config(struct run *run, const char *path)
 
 int cmd_run(int argc, char **argv)
 {
-    static const struct option options[] = {
+    static const struct long_option options[] = {
         {"config", required_argument, NULL, 'c'}, {"progress", no_argument, NULL, 'p'},
         {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };

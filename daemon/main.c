@@ -2,6 +2,8 @@
 // main.c - argv and the table of sub-commands.
 #include "cmd.h"
 
+#include "gait/version.h"
+
 #include <stdio.h>
 #include <string.h>
 
