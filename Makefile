@@ -33,6 +33,8 @@ UNITS   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/unit_*.c) $(wildca
 
 all: $(B)/gaitd
 
+objects: $(OBJ)
+
 $(B)/gaitd: $(OBJ)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
@@ -57,6 +59,6 @@ units: $(UNITS)
 clean:
 	rm -rf build build-san
 
-.PHONY: all units clean
+.PHONY: all objects units clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(UNITS:=.d)
