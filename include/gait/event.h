@@ -62,6 +62,9 @@ struct event {
     int32_t partition;        /* index of the partition; files are partition 0 */
     int64_t offset;           /* in its partition; files: byte offset of the line, so it grows */
     uint64_t fetched_ns;      /* monotonic: when the source got it */
+    int64_t log_ms;           /* when the log got it (Kafka's message timestamp), Unix ms; <= 0 = not known. Events from
+                               * the future are clamped against it, so that a replay clamps the same ones; where it is
+                               * not known the wall clock serves */
     /* set by decode */
     enum event_verdict verdict;
     bool silent;              /* below the committed offset: state yes, Kafka outputs no (set by the engine) */
