@@ -91,7 +91,7 @@ void batch_accept(struct engine *e, struct batch *b)
         struct event *event = &b->events[i];
         if (!p || p->id != event->partition)
             p = engine_partition(e, event->partition);
-        if (!p || p->state != PARTITION_OPEN)
+        if (!p || p->state != PARTITION_OPEN || event->offset < p->read_next) /* or delivered a second time */
             continue;
         if (p->read_next >= 0 && event->offset > p->read_next && p->read_next == p->start)
             check_gap(e, p);
@@ -236,7 +236,7 @@ void batch_prepare(struct engine *e, struct batch *b)
     b->alerts_n = 0;
     struct ticket *t = &e->tickets[b->seq % TICKETS_MAX];
     t->seq = b->seq;
-    t->holds = 1;
+    t->holds = e->transactional ? 2 : 1; /* the second one is the epoch's */
     t->computed = false;
     t->spans_n = 0;
     b->ticket = t;

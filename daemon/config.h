@@ -17,11 +17,16 @@ enum { CONFIG_ERRORS_MAX = 64, CONFIG_BYTES_MAX = 8 << 20 };
 /* What becomes of a partition whose state the store has lost though the source remembers an offset. */
 enum state_lost { STATE_LOST_REPLAY, STATE_LOST_CONTINUE };
 
+/* When outputs and offsets become visible: each on its own, or together in a transaction an epoch. */
+enum delivery { DELIVERY_AT_LEAST_ONCE, DELIVERY_EXACTLY_ONCE };
+
 struct engine_conf {
     struct option_strings event_types; /* beside the built-in ones */
     int64_t batches, batch_events;
     int64_t table_bytes, user_id_bytes;
     int64_t save_ms, save_records, commit_ms, record_ttl_ms, drain_ms;
+    int64_t epoch_ms;                  /* exactly_once: how often a transaction ends */
+    int delivery;                      /* enum delivery */
     int state_lost;                    /* enum state_lost */
 };
 

@@ -30,6 +30,7 @@ static const struct metric engine_metrics[] = {
     {"gait_state_lost_total", METRIC_COUNTER, NULL, "Partitions whose state the store had lost at take-over."},
     {"gait_gap_events_total", METRIC_COUNTER, NULL, "Events that retention deleted before they were read."},
     {"gait_fenced_total", METRIC_COUNTER, NULL, "Partitions that the store refused us because somebody took them over."},
+    {"gait_transactions_aborted_total", METRIC_COUNTER, NULL, "Transactions that failed; their events were computed again."},
     {"gait_table_users", METRIC_GAUGE, NULL, "User records in the table."},
     {"gait_table_used_bytes", METRIC_GAUGE, NULL, "Bytes of the table in use."},
     {"gait_table_clean_users", METRIC_GAUGE, NULL, "User records in the table that are saved."},
@@ -60,6 +61,7 @@ static void metrics_bind(struct engine *e)
     e->m_bad_records = metric_cell(m, "gait_bad_records_total", NULL);
     e->m_state_lost = metric_cell(m, "gait_state_lost_total", NULL);
     e->m_gap = metric_cell(m, "gait_gap_events_total", NULL);
+    e->m_aborted = metric_cell(m, "gait_transactions_aborted_total", NULL);
     e->m_fenced = metric_cell(m, "gait_fenced_total", NULL);
     e->m_table_users = metric_cell(m, "gait_table_users", NULL);
     e->m_table_used = metric_cell(m, "gait_table_used_bytes", NULL);
@@ -85,6 +87,7 @@ static int open_instance(struct engine *e, const struct config_module *cm, struc
         .clock = &e->clock,
         .metrics = e->metrics,
         .types = &e->types,
+        .exactly_once = e->conf.delivery == DELIVERY_EXACTLY_ONCE,
         .columns = e->columns,
     };
     if (in->module->metrics)
@@ -120,6 +123,21 @@ static int create_table(struct engine *e, struct error *err)
     return 0;
 }
 
+static int find_transactional(struct engine *e, struct error *err)
+{
+    for (size_t i = 0; i < e->instances_n; i++) {
+        if (!e->instances[i].transactional)
+            continue;
+        if (e->transactional)
+            return error_set(err, "%s and %s are both transactional; one transaction cannot span two producers",
+                             e->transactional->name, e->instances[i].name);
+        e->transactional = &e->instances[i];
+    }
+    if (e->conf.delivery == DELIVERY_EXACTLY_ONCE && !e->transactional)
+        return error_set(err, "engine.delivery: exactly_once needs a sink with transactions (sink.kafka)");
+    return 0;
+}
+
 struct engine *engine_create(struct config *config, struct ev_loop *loop, const struct clock *clock, bool check,
                              struct error *err)
 {
@@ -141,6 +159,8 @@ struct engine *engine_create(struct config *config, struct ev_loop *loop, const 
     e->decode = engine_instance(e, STAGE_DECODE);
     e->store = engine_instance(e, STAGE_STORE);
     assert(e->source && e->decode && e->store); /* config.c has seen to it */
+    if (find_transactional(e, err) < 0)
+        goto fail;
     if (create_table(e, err) < 0)
         goto fail;
     batches_create(e);
@@ -161,6 +181,7 @@ void engine_destroy(struct engine **engine)
         if (e->instances[i].module->close)
             e->instances[i].module->close(&e->instances[i]);
     saves_destroy(e);
+    epochs_destroy(e);
     partitions_destroy(e);
     users_destroy(&e->users);
     columns_destroy(&e->columns);
@@ -377,6 +398,7 @@ bool engine_step(struct engine *e)
         computed = true;
     }
     uint64_t mono_ms = engine_mono_ms(e);
+    epoch_advance(e, mono_ms);
     saves_advance(e, mono_ms);
     partitions_advance(e);
     watch_stall(e, computed, mono_ms);

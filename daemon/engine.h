@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the inside of the engine, shared by engine.c (the flow), batch.c (batches and tickets), partition.c
- * (take-over and hand-over), save.c (save and commit) and record.c. Modules see none of it. */
+ * (take-over and hand-over), save.c (save and commit), epoch.c (transactions) and record.c. Modules see none of it. */
 #ifndef GAIT_ENGINE_PRIVATE_H
 #define GAIT_ENGINE_PRIVATE_H
 
@@ -47,6 +47,17 @@ struct save {
     size_t bytes_n, bytes_cap;
 };
 
+/* delivery: exactly_once. Batches are durable when the transaction that holds their outputs and offsets is. */
+struct epoch {
+    struct commit commit;      /* the one under way */
+    bool in_flight;
+    bool poisoned;             /* outputs of a partition that was taken from us are in it: it must not be committed */
+    uint64_t done_seq;         /* batches up to it are in a finished transaction */
+    uint64_t upto_seq;         /* of the commit under way */
+    uint64_t begun_ms;         /* when the last one was finished */
+    uint32_t offsets_cap;
+};
+
 enum engine_phase { ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_CLOSING, ENGINE_STOPPED };
 
 struct engine {
@@ -59,6 +70,8 @@ struct engine {
     struct instance instances[INSTANCES_MAX];
     size_t instances_n;
     struct instance *source, *decode, *store;
+    struct instance *transactional; /* the sink, NULL = at least once */
+    struct epoch epoch;
     const char *not_ready[INSTANCES_MAX]; /* why; NULL = ready */
     bool was_ready;
 
@@ -90,7 +103,7 @@ struct engine {
     struct metric_cell *m_result[EVENT_VERDICTS], *m_silent, *m_batches, *m_waves, *m_stage[STAGES], *m_own;
     struct metric_cell *m_saved, *m_save_failed, *m_committed, *m_table_users, *m_table_used, *m_table_clean;
     struct metric_cell *m_ready, *m_unsaved_age, *m_loads, *m_bad_records, *m_gap, *m_state_lost, *m_fenced;
-    struct metric_cell *m_save_time, *m_partitions;
+    struct metric_cell *m_save_time, *m_partitions, *m_aborted;
 };
 
 /* ---- engine.c --------------------------------------------------------------------------------------------------- */
@@ -125,12 +138,19 @@ void tickets_retire(struct engine *e);                  /* moves durable_seq and
 /* ---- partition.c ------------------------------------------------------------------------------------------------ */
 void partitions_advance(struct engine *e);              /* lets go of those that are finished */
 void partitions_close_all(struct engine *e);
+void partition_drop(struct engine *e, struct partition *p, const char *why); /* LOST; its unsaved records go */
 void partitions_destroy(struct engine *e);
 
 /* ---- save.c ----------------------------------------------------------------------------------------------------- */
 void saves_create(struct engine *e);
 void saves_destroy(struct engine *e);
 void saves_advance(struct engine *e, uint64_t mono_ms); /* begin what is due, send what has become durable */
+void save_cancel(struct engine *e, struct partition *p); /* the save under way, unless it was sent */
 bool saves_idle(const struct engine *e, const struct partition *p); /* nothing unsaved, nothing uncommitted */
+
+/* ---- epoch.c ---------------------------------------------------------------------------------------------------- */
+void epochs_destroy(struct engine *e);
+void epoch_advance(struct engine *e, uint64_t mono_ms); /* end the transaction when it is due */
+void epoch_done(struct engine *e, bool ok);             /* the sink's answer */
 
 #endif

@@ -2,7 +2,8 @@
 // partition.c - taking partitions over and handing them on. A partition's state changes here only.
 //
 //   assigned ─► OPENING ─(store: fence, W)─► OPEN ─(revoked, drain)─► CLOSING ─(saved, committed)─► gone
-//                                             └─(lost, fenced)─────► LOST ─(no batch holds it)────► gone
+//      ▲                                      └─(lost, fenced, transaction aborted)─► LOST ─(no batch holds it)─► gone
+//      └──────────────────── (FLOW_REOPEN: still ours by the group's word) ◄─────────────────────────────────────┘
 #include "engine.h"
 
 #include "gait/log.h"
@@ -96,6 +97,7 @@ void partition_revoked(struct engine *e, int32_t id)
     if (!p)
         return;
     p->reassigned = INT64_MIN;
+    p->reopen = false;
     if (p->state == PARTITION_OPENING)
         p->state = PARTITION_LOST; /* nothing was read yet */
     else if (p->state == PARTITION_OPEN)
@@ -114,13 +116,16 @@ static void forget_events(struct engine *e, const struct partition *p)
     }
 }
 
-static void partition_drop(struct engine *e, struct partition *p, const char *why)
+void partition_drop(struct engine *e, struct partition *p, const char *why)
 {
     if (p->state == PARTITION_LOST)
         return;
+    if (p->applied_next > p->committed_next)
+        e->epoch.poisoned = true; /* its new owner produces those outputs */
     log_warning("engine", "partition %d: %s; its %zu unsaved records are dropped, their new owner rebuilds them", p->id,
                 why, p->dirty_n);
     p->state = PARTITION_LOST;
+    save_cancel(e, p);
     forget_events(e, p);
     engine_wake(e);
 }
@@ -131,13 +136,15 @@ void partition_lost(struct engine *e, int32_t id)
     if (!p)
         return;
     p->reassigned = INT64_MIN;
+    p->reopen = false;
     partition_drop(e, p, "lost to another member of the group");
 }
 
 void partition_fenced(struct engine *e, struct partition *p)
 {
     metric_add(e->m_fenced, 1);
-    partition_drop(e, p, "the store refuses our fence, somebody took it over");
+    p->reopen = p->state == PARTITION_OPEN || p->state == PARTITION_OPENING;
+    partition_drop(e, p, "the store refuses our fence");
 }
 
 static bool partition_finished(const struct engine *e, const struct partition *p)
@@ -150,7 +157,7 @@ static bool partition_finished(const struct engine *e, const struct partition *p
 static void partition_remove(struct engine *e, size_t index)
 {
     struct partition *p = e->partitions[index];
-    bool lost = p->state == PARTITION_LOST;
+    bool lost = p->state == PARTITION_LOST, reopen = p->reopen;
     int64_t reassigned = p->reassigned;
     int32_t id = p->id;
     users_remove_partition(e->users, p);
@@ -162,6 +169,8 @@ static void partition_remove(struct engine *e, size_t index)
     free(p);
     if (reassigned != INT64_MIN)
         partition_assigned(e, id, reassigned);
+    else if (reopen && e->phase == ENGINE_RUNNING)
+        e->source->module->flow(e->source, &(struct flow){.kind = FLOW_REOPEN, .id = id});
 }
 
 void partitions_advance(struct engine *e)

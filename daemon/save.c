@@ -133,11 +133,23 @@ static void save_done(struct engine *e, struct save *save, bool ok)
     e->checked_ms = 0;
 }
 
+void save_cancel(struct engine *e, struct partition *p)
+{
+    struct save *save = p->save;
+    if (!save || save->sent)
+        return;
+    for (uint32_t i = 0; i < save->commit.n; i++)
+        users_saved(e->users, p, save->users[i], false);
+    p->save = NULL;
+    save->in_use = false;
+}
+
 /* ---- C ------------------------------------------------------------------------------------------------------------ */
 
 static void offset_commit_begin(struct engine *e, struct partition *p, uint64_t mono_ms)
 {
-    if (p->commit || p->durable_next < 0 || p->durable_next <= p->committed_next || p->state == PARTITION_LOST)
+    if (e->transactional || p->commit || p->durable_next < 0 || p->durable_next <= p->committed_next ||
+        p->state == PARTITION_LOST)
         return;
     if (p->state != PARTITION_CLOSING && mono_ms < p->committed_ms + (uint64_t)e->conf.commit_ms)
         return;
@@ -164,6 +176,8 @@ void commit_done(struct engine *e, struct instance *in, struct commit *c, bool o
 {
     if (in->module->stage == STAGE_SOURCE)
         offset_commit_done(e, c, ok);
+    else if (in->module->stage == STAGE_SINK)
+        epoch_done(e, ok);
     else
         save_done(e, (struct save *)c, ok);
     engine_wake(e);

@@ -41,6 +41,8 @@ struct instance {
     struct users *users;     /* NULL until every module is open */
     /* a record's section: `open` sets user_size (bytes, may stay 0); the engine places it before the first `run` */
     size_t user_size, user_offset;
+    bool exactly_once;       /* set before open: the configuration asks for engine.delivery: exactly_once */
+    bool transactional;      /* sink: set by open when its outputs become visible only by `commit` */
     bool busy;               /* set by instance_busy() */
 };
 
@@ -67,6 +69,7 @@ struct partition {
     uint64_t generation;     /* counts take-overs by this process: what belongs to an earlier one is not mixed up */
     uint8_t state;           /* enum partition_state; changed in partition.c only */
     bool degraded;           /* reading began above W: events are missing from its records */
+    bool reopen;             /* dropped though the group may still say that it is ours: ask the source when it is gone */
     int64_t reassigned;      /* assigned again while still closing: its C, OFFSET_NONE; INT64_MIN = not */
     uint32_t in_work;        /* events of it in batches */
     struct save *save;       /* the save under way, NULL = none */
@@ -81,7 +84,10 @@ struct partition {
 enum flow_kind {
     FLOW_OPEN,    /* to the store: take partition over (increment its fence, read W); answer partition_opened() */
     FLOW_START,   /* to the source: read `partition` from `offset` on (OFFSET_EARLIEST, or an offset) */
-    FLOW_CLOSED,  /* to source and store: partition is finished and saved (or lost); let it go */
+    FLOW_CLOSED,  /* to source and store: partition is finished and saved (or lost); let it go. The pointer is invalid
+                     afterwards: an open question about it (FLOW_OPEN) is not answered any more */
+    FLOW_REOPEN,  /* to the source: partition `id` was dropped (fenced, or its transaction was aborted). If the group
+                     still says that it is ours, ask C anew and call partition_assigned() again */
     FLOW_PAUSE,   /* to the source: fetch no more until FLOW_RESUME; run() is not called meanwhile */
     FLOW_RESUME,
     FLOW_DRAIN,   /* to the source: the daemon is stopping; hand over nothing more. To sinks: send what is queued now */
@@ -93,6 +99,7 @@ enum { OFFSET_EARLIEST = -2, OFFSET_NONE = -1 };
 struct flow {
     enum flow_kind kind;
     struct partition *partition; /* OPEN, START, CLOSED */
+    int32_t id;                  /* REOPEN */
     int64_t offset;              /* START */
 };
 
@@ -105,11 +112,24 @@ struct save_item {
     int64_t idle_until_ms;   /* when it expires if nothing more comes */
 };
 
+struct commit_offset {
+    int32_t partition;
+    uint64_t generation;     /* the engine's: of the take-over that it belongs to */
+    int64_t offset;
+};
+
+/* To a source: commit `offset` of `partition` as C. To a store: write the items; then `offset` is the W of `partition`.
+ * To a transactional sink: make all that was handed over since the last commit visible together with `offsets` as C,
+ * or nothing of it (`abort`). What runs hand over meanwhile belongs to the next transaction. When the answer is not ok,
+ * everything since the last successful commit is void, later runs' outputs included; the engine starts over from there. */
 struct commit {
     struct partition *partition;
-    int64_t offset;          /* source: commit this as C. store: the W that is true once the items are saved */
-    struct save_item *items; /* store only */
+    int64_t offset;
+    struct save_item *items; /* [n], store only */
     uint32_t n;
+    struct commit_offset *offsets; /* [offsets_n], transactional sink only; may be 0 */
+    uint32_t offsets_n;
+    bool abort;              /* transactional sink only; answered not ok */
 };
 
 struct module {
@@ -128,7 +148,8 @@ struct module {
      * cap - n events. store: fetch b->loading[loading_from … loading_n). sink: hold b->ticket once for each output that is on its way. */
     void (*run)(struct instance *in, struct batch *b);
     void (*flow)(struct instance *in, const struct flow *flow);
-    /* source, store: begin; the answer is commit_done(). The struct and its items stay valid until then. */
+    /* source, store, transactional sink: begin; the answer is commit_done(). The struct and its items stay valid until
+     * then. */
     void (*commit)(struct instance *in, struct commit *c);
     /* Describe the section in `user`, for reading and writing alike. NULL without a section. */
     void (*record)(struct instance *in, struct user *user, struct record_io *io);
