@@ -136,6 +136,7 @@ struct module {
     const char *name;        /* "source_kafka" */
     const char *summary;     /* one sentence for `gaitd options` */
     enum stage stage;
+    bool several;                  /* a sink of which a configuration may have more than one, as a list */
     const struct option *options;  /* ended by a row without name; may be NULL */
     size_t conf_size;
     const struct metric *metrics;  /* rows of its own, declared before open; may be NULL */

@@ -18,7 +18,8 @@ enum option_type {
     OPTION_STRING,    /* const char *, NULL when not set and no default */
     OPTION_PATH,      /* const char *; a relative path is relative to the configuration file's folder */
     OPTION_ENUM,      /* int: index into choices */
-    OPTION_DURATION,  /* int64_t milliseconds; written "250ms", "5s", "10m", "1h", "7d"; min and max in milliseconds */
+    OPTION_DURATION,  /* int64_t milliseconds; written "250ms", "5s", "10m", "1h", "7d"; min and max in milliseconds;
+                     * a plain number only where the name ends in _ms */
     OPTION_BYTES,     /* int64_t bytes; "64MB", "1GiB" (both powers of 1024), plain number = bytes */
     OPTION_STRINGS,   /* struct option_strings: a list, or one scalar */
     OPTION_DURATIONS, /* struct option_durations: a list of durations, or one */
@@ -48,7 +49,7 @@ struct option_map {
 
 enum option_flag {
     OPTION_REQUIRED = 1, /* must be set */
-    OPTION_SECRET = 2,   /* never shown */
+    OPTION_SECRET = 2,   /* never shown; STRING, STRINGS, MAP: a value may be {file: PATH} or {credential: NAME} */
     OPTION_RESTART = 4,  /* a reload refuses a change of it */
 };
 
@@ -57,7 +58,7 @@ struct option {
     enum option_type type;
     size_t offset;       /* of the member in the configuration struct */
     const char *initial; /* default, in the file's notation; lists "[5m, 1h]"; NULL = none */
-    double min, max;     /* INT, REAL, DURATION (ms), BYTES; both 0 = no bound */
+    double min, max;     /* INT, REAL, DURATION (ms), DURATIONS, BYTES; both 0 = no bound; max below min = no upper one */
     const char *const *choices; /* ENUM: NULL-terminated */
     unsigned flags;
     const char *help;    /* a sentence or several, starting with a capital, with the unit */
