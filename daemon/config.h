@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* config.h - a configuration file, read, checked and turned into the structs that the engine and the modules use.
  *
- *   file ─(config_yaml.c)─► tree with lines and columns ─(config_value.c, by option rows)─► structs ─(config.c)─► config
+ *   file ─(config_yaml.c)─► tree ─(config_value.c, by option rows)─► structs ─(config.c)─► config
  *
  * Reading never stops at the first mistake: it goes on and collects them all. */
 #ifndef GAIT_CONFIG_H
 #define GAIT_CONFIG_H
 
+#include "gait/log.h"
 #include "gait/module.h"
 #include "gait/version.h"
 
 #include <stdio.h>
 
-enum { CONFIG_ERRORS_MAX = 64, CONFIG_BYTES_MAX = 8 << 20 };
+enum { CONFIG_ERRORS_MAX = 64, CONFIG_BYTES_MAX = 1 << 20 };
 
 /* What becomes of a partition whose state the store has lost though the source remembers an offset. */
 enum state_lost { STATE_LOST_REPLAY, STATE_LOST_CONTINUE };
@@ -47,8 +48,6 @@ struct config_module {
     int line;                          /* where it stands in the file; 0 = filled in */
 };
 
-struct config_memory;
-
 struct config {
     char *name;                        /* of the file, as the caller gave it */
     struct engine_conf engine;
@@ -56,7 +55,7 @@ struct config {
     struct metrics_conf metrics;
     struct config_module *modules;     /* in flow order, whatever the file's */
     size_t modules_n;
-    struct config_memory *memory;      /* every string and list in the structs */
+    struct arena *memory;              /* every string and list in the structs */
 };
 
 struct config_error {
@@ -83,9 +82,10 @@ void config_errors_print(const struct config_errors *errors, FILE *out);
 void config_errors_add(struct config_errors *errors, int line, int column, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* The sections that are no modules: for the reference. */
+/* The sections that are no modules (config_sections.c). */
 struct config_section {
     const char *name, *summary;
+    size_t offset;                     /* of its struct in struct config */
     const struct option *options;
 };
 extern const struct config_section config_sections[]; /* ended by a row without name */
