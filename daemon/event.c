@@ -32,6 +32,7 @@ static const struct {
     [EVENT_NO_CONSENT] = {"no_consent", false},
     [EVENT_GIVEN_UP] = {"given_up", false},
     [EVENT_ERASED] = {"erased", false},
+    [EVENT_IGNORED] = {"ignored", false},
     [EVENT_BAD_JSON] = {"bad_json", true},
     [EVENT_BAD_UTF8] = {"bad_utf8", true},
     [EVENT_TOO_DEEP] = {"too_deep", true},

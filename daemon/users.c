@@ -411,6 +411,11 @@ void users_saved(struct users *t, struct partition *p, struct user *user, bool o
 
 /* ---- figures ------------------------------------------------------------------------------------------------------ */
 
+size_t users_name_bytes(const struct users *t)
+{
+    return t->name_bytes;
+}
+
 size_t users_count(const struct users *t)
 {
     return t->count;

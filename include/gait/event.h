@@ -37,6 +37,7 @@ enum event_verdict {
     EVENT_NO_CONSENT,        /* consent: false, and the configuration obeys it; no dead letter */
     EVENT_GIVEN_UP,          /* its partition was lost while it was in work; no dead letter: its new owner has it */
     EVENT_ERASED,            /* older than the user's erasure; no dead letter */
+    EVENT_IGNORED,           /* its type is one that the configuration passes over; no dead letter */
     EVENT_BAD_JSON, EVENT_BAD_UTF8, EVENT_TOO_DEEP, EVENT_TOO_LARGE, EVENT_NOT_OBJECT,
     EVENT_MISSING_FIELD, EVENT_WRONG_TYPE, EVENT_BAD_NUMBER, EVENT_BAD_TIME, EVENT_BAD_USER, EVENT_UNKNOWN_TYPE,
     EVENT_EMPTY,             /* a message without a value */

@@ -89,6 +89,7 @@ struct user_block *users_block_add(struct users *users, struct user *user);
 size_t users_block_bytes(const struct users *users); /* usable bytes of one block */
 void users_blocks_drop(struct users *users, struct user *user); /* all of them */
 
+size_t users_name_bytes(const struct users *users); /* longest user id */
 size_t users_count(const struct users *users);
 size_t users_clean(const struct users *users);      /* of those, with nothing unsaved */
 size_t users_slots(const struct users *users);      /* users and blocks that fit */
