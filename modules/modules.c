@@ -2,6 +2,9 @@
 // modules.c - the contents page: every module, in the order of the flow. Nothing else names them.
 #include "gait/module.h"
 
+extern const struct module decode_json;
+
 const struct module *const modules[] = {
+    &decode_json,
     NULL,
 };
