@@ -1,0 +1,2 @@
+build-san/daemon/clock.o: daemon/clock.c include/gait/clock.h
+include/gait/clock.h:

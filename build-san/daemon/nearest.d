@@ -1,0 +1,2 @@
+build-san/daemon/nearest.o: daemon/nearest.c daemon/nearest.h
+daemon/nearest.h:
