@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// config.c - last step of reading a configuration: sections become the engine's settings and the list of modules, in flow
-// order. Whoever loads owns the config; it has to outlive the engine that is made from it.
+// config.c - last step of reading a configuration: sections become the engine's settings and the list of modules, in
+// flow order. Whoever loads owns the config; it has to outlive the engine that is made from it.
 #include "config.h"
 
 #include "config_value.h"
@@ -95,7 +95,8 @@ static size_t count_of(const struct config *config, const struct module *module)
     return n;
 }
 
-static void add_module(struct loading *l, const struct module *module, const struct node *settings, int line, int column)
+static void add_module(struct loading *l, const struct module *module, const struct node *settings, int line,
+                       int column)
 {
     struct config *config = l->config;
     if (config->modules_n == MODULES_MAX) {
@@ -128,8 +129,8 @@ static void read_module(struct loading *l, enum stage stage, const struct node *
         config_errors_add(l->errors, key->line, key->column, near ? "there is no %s '%.60s'; did you mean '%s'?" :
                           "there is no %s '%.60s'; there are: %s", stage_name(stage), key->text, near ? near : all);
     } else if (settings->kind == NODE_LIST && !module->several) {
-        config_errors_add(l->errors, settings->line, settings->column, "%s.%s: there can be one only, so it wants settings "
-                          "(key: value), not a list", stage_name(stage), module_kind(module));
+        config_errors_add(l->errors, settings->line, settings->column, "%s.%s: there can be one only, so it wants "
+                          "settings (key: value), not a list", stage_name(stage), module_kind(module));
     } else if (settings->kind == NODE_LIST) {
         for (const struct node *item = settings->children; item; item = item->next)
             add_module(l, module, item, item->line, item->column);
@@ -143,8 +144,8 @@ static void read_stage(struct loading *l, enum stage stage, const struct node *s
     char all[256];
     list_kinds(stage, all, sizeof all);
     if (section->kind != NODE_MAP) {
-        config_errors_add(l->errors, section->line, section->column, "%s wants a module by name and its settings, as in "
-                          "'%s: {NAME: {…}}'; there are: %s", stage_name(stage), stage_name(stage), all);
+        config_errors_add(l->errors, section->line, section->column, "%s wants a module by name and its settings, "
+                          "as in '%s: {NAME: {…}}'; there are: %s", stage_name(stage), stage_name(stage), all);
         return;
     }
     if (section->n == 0)
@@ -152,8 +153,8 @@ static void read_stage(struct loading *l, enum stage stage, const struct node *s
                           stage_name(stage), all);
     for (const struct node *child = section->children; child; child = child->next) {
         if (child != section->children && !stage_rules[stage].several)
-            config_errors_add(l->errors, child->key->line, child->key->column, "%s: there can be one only, and '%.60s' in "
-                              "line %d is it", stage_name(stage), section->children->key->text,
+            config_errors_add(l->errors, child->key->line, child->key->column, "%s: there can be one only, and "
+                              "'%.60s' in line %d is it", stage_name(stage), section->children->key->text,
                               section->children->key->line);
         read_module(l, stage, child);
     }
@@ -169,8 +170,8 @@ static void report_unknown_section(struct loading *l, const struct node *key)
     for (const struct config_section *s = config_sections; s->name; s++)
         nearest_try(&near, key->text, s->name);
     if (near.word)
-        config_errors_add(l->errors, key->line, key->column, "there is no section '%.60s'; did you mean '%s'?", key->text,
-                          near.word);
+        config_errors_add(l->errors, key->line, key->column, "there is no section '%.60s'; did you mean '%s'?",
+                          key->text, near.word);
     else
         config_errors_add(l->errors, key->line, key->column, "there is no section '%.60s'; there are: source, decode, "
                           "store, window, model, score, rule, sink, engine, log, metrics", key->text);
@@ -180,8 +181,8 @@ static void read_sections(struct loading *l, const struct node *root)
 {
     for (const struct config_section *s = config_sections; s->name; s++) {
         const struct node *section = root ? node_find(root, s->name) : NULL;
-        struct value_reader r = {.memory = l->config->memory, .folder = l->folder, .errors = l->errors, .where = s->name};
-        r.line = section ? section->key->line : 0;
+        struct value_reader r = {.memory = l->config->memory, .folder = l->folder, .errors = l->errors,
+                                 .where = s->name, .line = section ? section->key->line : 0};
         config_values(&r, s->options, section, (char *)l->config + s->offset);
     }
 }

@@ -13,8 +13,8 @@ static const char *const delivery_choices[] = {
 #define ROW(member) #member, .offset = offsetof(struct engine_conf, member)
 static const struct option engine_options[] = {
     {ROW(event_types), .type = OPTION_STRINGS, .initial = "[]", .flags = OPTION_RESTART,
-     .help = "Event types beside the built-in ones: page_view product_view search impression campaign_click add_to_cart "
-             "remove_from_cart checkout purchase login login_failed logout error. At most 19 more."},
+     .help = "Event types beside the built-in ones: page_view product_view search impression campaign_click "
+             "add_to_cart remove_from_cart checkout purchase login login_failed logout error. At most 19 more."},
     {ROW(batches), .type = OPTION_INT, .initial = "3", .min = 1, .max = 8, .flags = OPTION_RESTART,
      .help = "Batches in work at a time: one is computed while the others wait for records of the store. More help "
              "when the store is far away."},

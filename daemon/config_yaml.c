@@ -118,7 +118,8 @@ static void refuse_extras(struct reader *r, const struct node *node, const yaml_
                           (const char *)anchor);
     if (tag)
         config_errors_add(r->errors, node->line, node->column,
-                          "tags (%.40s) are not supported; a value that begins with '!' wants quotes", (const char *)tag);
+                          "tags (%.40s) are not supported; a value that begins with '!' wants quotes",
+                          (const char *)tag);
 }
 
 static void read_scalar(struct reader *r, struct node *node, const yaml_event_t *event)
@@ -197,8 +198,8 @@ static struct node *read_node(struct reader *r, yaml_event_t *event, int depth)
         refuse_extras(r, node, event->data.mapping_start.anchor, event->data.mapping_start.tag);
         ok = read_children(r, node, YAML_MAPPING_END_EVENT, depth);
     } else if (event->type == YAML_ALIAS_EVENT) {
-        config_errors_add(r->errors, node->line, node->column, "aliases (*%.40s) are not supported; write the value out, "
-                          "or put a text that begins with '*' in quotes", (const char *)event->data.alias.anchor);
+        config_errors_add(r->errors, node->line, node->column, "aliases (*%.40s) are not supported; write the value "
+                          "out, or put a text that begins with '*' in quotes", (const char *)event->data.alias.anchor);
         node->text = "";
     } else {
         assert(event->type == YAML_SCALAR_EVENT);

@@ -14,7 +14,7 @@
 
 enum { STALL_MS = 1000 };
 
-static const struct metric engine_metrics[] = {
+const struct metric engine_metrics[] = {
     {"gait_events_total", METRIC_COUNTER, "result", "Events by what became of them."},
     {"gait_events_silent_total", METRIC_COUNTER, NULL, "Events replayed below the committed offset, without outputs."},
     {"gait_batches_total", METRIC_COUNTER, NULL, "Batches computed."},
@@ -97,6 +97,30 @@ static int open_instance(struct engine *e, const struct config_module *cm, struc
     return 0;
 }
 
+/* A check goes on after a mistake, to find them all; but not to those who stand on what has failed: theirs would be
+ * complaints about nothing. */
+static int open_instances(struct engine *e, const struct config *config, struct ev_loop *loop, bool check,
+                          struct error *err)
+{
+    bool failed[STAGES] = {0}, any = false;
+    for (size_t i = 0; i < config->modules_n; i++) {
+        enum stage stage = config->modules[i].module->stage;
+        struct error one;
+        if ((failed[STAGE_WINDOW] || failed[STAGE_MODEL]) && stage > STAGE_WINDOW && stage < STAGE_SINK)
+            continue;
+        if (open_instance(e, &config->modules[i], loop, check, &one) == 0)
+            continue;
+        if (any)
+            error_also(err, one.text);
+        else
+            error_set(err, "%s", one.text);
+        failed[stage] = any = true;
+        if (!check)
+            break;
+    }
+    return any ? -1 : 0;
+}
+
 static int create_table(struct engine *e, struct error *err)
 {
     struct users_conf conf = {
@@ -152,9 +176,8 @@ struct engine *engine_create(struct config *config, struct ev_loop *loop, const 
         error_prefix(err, "engine.event_types");
         goto fail;
     }
-    for (size_t i = 0; i < config->modules_n; i++)
-        if (open_instance(e, &config->modules[i], loop, check, err) < 0)
-            goto fail;
+    if (open_instances(e, config, loop, check, err) < 0)
+        goto fail;
     e->source = engine_instance(e, STAGE_SOURCE);
     e->decode = engine_instance(e, STAGE_DECODE);
     e->store = engine_instance(e, STAGE_STORE);

@@ -106,6 +106,8 @@ struct engine {
     struct metric_cell *m_save_time, *m_partitions, *m_aborted;
 };
 
+extern const struct metric engine_metrics[]; /* rows of the engine itself */
+
 /* ---- engine.c --------------------------------------------------------------------------------------------------- */
 /* `check`: modules read their files but connect to nothing. NULL with a text. `loop` may be NULL with modules that need
  * none. The configuration must outlive the engine. */

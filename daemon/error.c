@@ -17,6 +17,15 @@ int error_set(struct error *err, const char *format, ...)
     return -1;
 }
 
+int error_also(struct error *err, const char *text)
+{
+    if (err) {
+        size_t n = strlen(err->text);
+        snprintf(err->text + n, sizeof err->text - n, "\n%s", text);
+    }
+    return -1;
+}
+
 int error_prefix(struct error *err, const char *format, ...)
 {
     if (err) {

@@ -42,7 +42,7 @@ struct users {
     struct metric_cell *evicted, *refused;
 };
 
-static const struct metric users_metrics[] = {
+const struct metric users_metrics[] = {
     {"gait_table_evictions_total", METRIC_COUNTER, NULL, "Clean user records evicted from the table to make room."},
     {"gait_table_full_total", METRIC_COUNTER, NULL, "Times a record found no room because all others were unsaved."},
     {NULL, 0, NULL, NULL},

@@ -13,6 +13,7 @@
 #define GAIT_USER_H
 
 #include "gait/error.h"
+#include "gait/metrics.h"
 #include "gait/str.h"
 
 enum user_state {
@@ -55,7 +56,8 @@ struct user {
 
 struct users;
 struct instance;
-struct metrics;
+
+extern const struct metric users_metrics[]; /* the table's rows */
 
 struct users_conf {
     size_t table_bytes;      /* bound on everything the table takes */
