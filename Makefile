@@ -42,6 +42,9 @@ $(B)/gaitd: $(OBJ)
 $(B)/modules/lstm_avx2.o:   CFLAGS += -mavx2 -mfma
 $(B)/modules/lstm_avx512.o: CFLAGS += -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
 
+# The same seed gives the same bytes on any machine: no compiler may fuse a multiplication with an addition there.
+$(B)/daemon/shop%.o: CFLAGS += -ffp-contract=off
+
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<

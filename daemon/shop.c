@@ -138,7 +138,8 @@ bool shop_next(struct shop *shop, struct shop_event *event)
         shop->due[0].at_ms = step(shop, user, event);
         heap_sink(shop, 0);
     } while (event->ts_ms < conf->start_ms);
-    event->id = random_mix(random_mix(conf->seed) + ++shop->events);
+    /* Steady load is made now, and again: the second run's events are others, not duplicates of the first one's. */
+    event->id = random_mix(random_mix(conf->seed + (conf->even ? (uint64_t)conf->start_ms : 0)) + ++shop->events);
     if (conf->even)
         event->ts_ms = conf->start_ms + (int64_t)((double)(shop->events - 1) * 1000 / conf->rate);
     if (user->fraud) {

@@ -111,8 +111,8 @@ uint64_t people_device(const struct shop_user *user, unsigned index);
 
 /* ---- shop_session.c --------------------------------------------------------------------------------------------- */
 /* Mean events and duration of an honest session at natural pace; measured, and checked by tests/unit_gen.c. */
-#define SESSION_EVENTS 7.0
-#define SESSION_MS 150e3
+#define SESSION_EVENTS 8.2
+#define SESSION_MS 115e3
 void session_begin(struct shop *shop, struct shop_user *user, int64_t ts_ms);
 /* Fill the event (ts, user and who are set) and return the pause until the next in ms, or -1: the session is over. */
 int64_t session_step(struct shop *shop, struct shop_user *user, struct shop_event *event);
