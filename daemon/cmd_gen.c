@@ -30,16 +30,16 @@ struct gen {
 static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd gen [OPTION...]\n\n"
-          "Generates the clicks of a believable shop, fraud included, in the order of time: JSON lines, or messages of a\n"
-          "Kafka topic. The same options give the same bytes on any machine.\n\n"
+          "Generates the clicks of a believable shop, fraud included, in the order of time: JSON lines, or messages\n"
+          "of a Kafka topic. The same options give the same bytes on any machine.\n\n"
           "  --users N           customers (10000)\n"
           "  --events N          events (100000)\n"
           "  --seed N            another seed, another shop (1)\n"
-          "  --start TIME        time of the first event: 2025-11-24, 2025-11-24T08:00:00Z, Unix milliseconds or 'now'\n"
-          "                      (2025-11-24)\n"
+          "  --start TIME        time of the first event: 2025-11-24, 2025-11-24T08:00:00Z, Unix milliseconds or\n"
+          "                      'now' (2025-11-24)\n"
           "  --days D            spread the events over about D days of event time (1)\n"
-          "  --rate R            or so that R events come per second of event time; where people cannot click that fast\n"
-          "                      they are sped up\n"
+          "  --rate R            or so that R events come per second of event time; where people cannot click\n"
+          "                      that fast they are sped up\n"
           "  --realtime          write event n at start + n/rate of real time, with that time as its ts; needs --rate\n"
           "  --skew              nine tenths of the events come from one fiftieth of the users\n"
           "  --fraud SHARE       share of sessions that are fraudulent (0.001)\n"
@@ -47,13 +47,15 @@ static void print_usage(FILE *out)
           "  --out FILE          gzip when it ends in .gz; '-' is standard output (-)\n"
           "  --brokers LIST      write to Kafka instead, with the user as key\n"
           "  --topic NAME        the topic (gait.clicks)\n"
-          "  --set KEY=VALUE     a property of librdkafka, e.g. security.protocol=SASL_SSL; may be given several times\n"
+          "  --set KEY=VALUE     a property of librdkafka, e.g. security.protocol=SASL_SSL; may be repeated\n"
           "  --help              print this text\n\n"
           "Examples: gaitd gen --users 5000 --events 300000 --labels frauds.jsonl --out day.jsonl.gz\n"
-          "          gaitd gen --brokers 127.0.0.1:9092 --topic gait.clicks --rate 1000 --realtime --events 600000\n", out);
+          "          gaitd gen --brokers 127.0.0.1:9092 --topic gait.clicks --rate 1000 --realtime --events 600000\n",
+          out);
 }
 
-static int parse_count(const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *value, struct error *err)
+static int parse_count(const char *name, const char *text, uint64_t low, uint64_t high, uint64_t *value,
+                       struct error *err)
 {
     char *end = NULL;
     errno = 0;
@@ -97,12 +99,13 @@ static int parse_start(const char *text, int64_t *ms, struct error *err)
     else if (parse_count("start", text, 0, UINT64_C(4102444800000), &number, NULL) == 0)
         *ms = (int64_t)number;
     else
-        return error_set(err, "--start %s: must be like 2025-11-24, 2025-11-24T08:00:00Z, 1763942400000 or 'now'", text);
+        return error_set(err, "--start %s: must be like 2025-11-24, 2025-11-24T08:00:00Z, 1763942400000 or 'now'",
+                         text);
     return 0;
 }
 
-enum { O_USERS = 256, O_EVENTS, O_SEED, O_START, O_DAYS, O_RATE, O_REALTIME, O_SKEW, O_FRAUD, O_LABELS, O_OUT, O_BROKERS,
-       O_TOPIC, O_SET };
+enum { O_USERS = 256, O_EVENTS, O_SEED, O_START, O_DAYS, O_RATE, O_REALTIME, O_SKEW, O_FRAUD, O_LABELS, O_OUT,
+       O_BROKERS, O_TOPIC, O_SET };
 
 static const struct option options[] = {
     {"users", required_argument, NULL, O_USERS}, {"events", required_argument, NULL, O_EVENTS},
@@ -180,8 +183,8 @@ static void write_label(void *self, const struct shop_label *label)
     fputs("]}\n", gen->labels);
 }
 
-/* Wait until `due_ns` of the real-time clock; true when a signal asked to stop. The signals are blocked, so that none is
- * lost between two waits. */
+/* Wait until `due_ns` of the real-time clock; true when a signal asked to stop. The signals are blocked, so that none
+ * is lost between two waits. */
 static bool wait_until(const sigset_t *signals, int64_t due_ns)
 {
     for (;;) {
@@ -223,7 +226,8 @@ static int write_events(struct gen *gen, const sigset_t *signals, struct error *
         if (n % SIGNAL_EVERY == 0 && !stop)
             stop = signal_came(signals);
         if (rc == 0 && !stop)
-            rc = gen_out_write(gen->out, key, shop_user_name(event.user, key), line, shop_event_json(&event, line), err);
+            rc = gen_out_write(gen->out, key, shop_user_name(event.user, key), line, shop_event_json(&event, line),
+                               err);
     }
     shop_destroy(&shop);
     return rc;

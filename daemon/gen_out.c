@@ -80,7 +80,8 @@ static int set_property(rd_kafka_conf_t *conf, const char *key, const char *valu
     return error_set(err, "--set %s: %s", key, text);
 }
 
-static rd_kafka_conf_t *kafka_conf(const char *brokers, const char *const *set, size_t n, bool prompt, struct error *err)
+static rd_kafka_conf_t *kafka_conf(const char *brokers, const char *const *set, size_t n, bool prompt,
+                                   struct error *err)
 {
     /* murmur2_random is how the Java client chooses partitions: other producers put a user into the same one. */
     const char *const own[][2] = {
@@ -136,8 +137,8 @@ struct gen_out *gen_out_kafka(const char *brokers, const char *topic, const char
 static int write_topic(struct gen_out *out, const char *key, size_t key_len, const char *line, size_t len,
                        struct error *err)
 {
-    while (rd_kafka_produce(out->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, (void *)(uintptr_t)line, len - 1, key,
-                            key_len, NULL) < 0) {
+    while (rd_kafka_produce(out->topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, (void *)(uintptr_t)line, len - 1,
+                            key, key_len, NULL) < 0) {
         rd_kafka_resp_err_t code = rd_kafka_last_error();
         if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
             return error_set(err, "topic %s: %s", out->name, rd_kafka_err2str(code));
@@ -168,7 +169,8 @@ int gen_out_push(struct gen_out *out, struct error *err)
     return 0;
 }
 
-int gen_out_write(struct gen_out *out, const char *key, size_t key_len, const char *line, size_t len, struct error *err)
+int gen_out_write(struct gen_out *out, const char *key, size_t key_len, const char *line, size_t len,
+                  struct error *err)
 {
     if (out->kafka)
         return write_topic(out, key, key_len, line, len, err);
@@ -186,10 +188,11 @@ static int close_topic(struct gen_out *out, struct error *err)
     rd_kafka_topic_destroy(out->topic);
     rd_kafka_destroy(out->kafka);
     if (out->failed)
-        return error_set(err, "topic %s: %" PRIu64 " of %" PRIu64 " events were not delivered: %s", out->name, out->failed,
-                         out->sent, out->reason);
+        return error_set(err, "topic %s: %" PRIu64 " of %" PRIu64 " events were not delivered: %s", out->name,
+                         out->failed, out->sent, out->reason);
     if (queued)
-        return error_set(err, "topic %s: %d events were not acknowledged within %d s", out->name, queued, FLUSH_MS / 1000);
+        return error_set(err, "topic %s: %d events were not acknowledged within %d s", out->name, queued,
+                         FLUSH_MS / 1000);
     return 0;
 }
 

@@ -20,7 +20,8 @@ struct gen_out *gen_out_kafka(const char *brokers, const char *topic, const char
 
 /* One line with its newline (a topic gets it without). `key` is the user: all events of one stay in order. Waits while
  * the output is full. -1 with a text. */
-int gen_out_write(struct gen_out *out, const char *key, size_t key_len, const char *line, size_t len, struct error *err);
+int gen_out_write(struct gen_out *out, const char *key, size_t key_len, const char *line, size_t len,
+                  struct error *err);
 
 /* Hand on what is buffered; called before a pause. */
 int gen_out_push(struct gen_out *out, struct error *err);

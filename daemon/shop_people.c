@@ -73,7 +73,7 @@ uint64_t people_device(const struct shop_user *user, unsigned index)
     return random_mix(user->key + 77 * (uint64_t)(index + 1)) & UINT64_C(0xffffffffff);
 }
 
-/* What happens to a person between two visits: tastes drift, phones are replaced, some travel. A journey takes its time:
+/* What happens to a person between two visits: tastes drift, phones are replaced, some travel. A journey takes time:
  * nobody clicks from abroad within TRAVEL_MS of having clicked at home. Returns the least pause in ms. */
 int64_t people_drift(struct shop *shop, struct shop_user *user)
 {
@@ -148,7 +148,7 @@ void people_create(struct shop *shop)
     for (uint32_t i = 0; i < shop->conf.users; i++) {
         struct shop_user *user = &shop->users[i];
         double cycle_ms = 1 / (sessions_per_ms * user->rest_ms / sum);
-        /* Who has to come more often than there is time for clicks faster: sessions take at most two fifths of a life. */
+        /* Who has to come more often than there is time for clicks faster: sessions fill two fifths of a life. */
         double pace = 0.4 * cycle_ms / SESSION_MS;
         user->pace = pace < 1 ? (float)pace : 1;
         user->rest_ms = cycle_ms - SESSION_MS * user->pace;

@@ -72,7 +72,8 @@ static uint8_t next_category(struct shop *shop, struct shop_user *user)
     x = random_unit(r);
     if (user->category == user->mission)
         return x < 0.62 ? user->mission : x < 0.82 ? catalogue_complement(user->mission) :
-               x < 0.90 ? catalogue_sibling(shop, user->mission) : x < 0.95 ? user->favourites[1] : catalogue_popular(shop);
+               x < 0.90 ? catalogue_sibling(shop, user->mission) :
+               x < 0.95 ? user->favourites[1] : catalogue_popular(shop);
     return x < 0.66 ? user->mission : x < 0.86 ? user->category :
            x < 0.94 ? catalogue_complement(user->category) : catalogue_popular(shop);
 }
