@@ -21,7 +21,7 @@ static const struct option engine_options[] = {
     {ROW(batch_events), .type = OPTION_INT, .initial = "1024", .min = 1, .max = 65536, .flags = OPTION_RESTART,
      .help = "Most events in a batch. A batch takes what is there and waits for no more; larger ones raise "
              "throughput under load, and latency with it."},
-    {ROW(table_bytes), .type = OPTION_BYTES, .initial = "256MB", .min = 1 << 16, .max = 1e13, .flags = OPTION_RESTART,
+    {ROW(table_bytes), .type = OPTION_BYTES, .initial = "256MB", .min = 1 << 16, .max = 0x1p43, .flags = OPTION_RESTART,
      .help = "Bound on the table of user records in memory. Users beyond it live in the store and come back with "
              "their next event."},
     {ROW(user_id_bytes), .type = OPTION_INT, .initial = "128", .min = 1, .max = 4096, .flags = OPTION_RESTART,

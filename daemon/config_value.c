@@ -4,7 +4,6 @@
 #include "config_value.h"
 
 #include "nearest.h"
-#include "value.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -72,7 +71,7 @@ static const char *scalar(const struct value_reader *r, const struct option *o, 
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
-static const char *bound_text(const struct option *o, double bound, char text[VALUE_TEXT_MAX])
+const char *option_bound_text(const struct option *o, double bound, char text[VALUE_TEXT_MAX])
 {
     if (o->type == OPTION_DURATION || o->type == OPTION_DURATIONS)
         value_duration_text((int64_t)bound, text);
@@ -88,9 +87,9 @@ static bool within(const struct value_reader *r, const struct option *o, const s
     char text[VALUE_TEXT_MAX];
     bool bounded = o->min != 0 || o->max != 0, unsign = o->type != OPTION_INT && o->type != OPTION_REAL;
     if ((bounded && value < o->min) || (unsign && value < 0))
-        return fail(r, o, node, "%s is too small; at least %s", node->text, bound_text(o, o->min, text));
+        return fail(r, o, node, "%s is too small; at least %s", node->text, option_bound_text(o, o->min, text));
     if (bounded && o->max >= o->min && value > o->max)
-        return fail(r, o, node, "%s is too large; at most %s", node->text, bound_text(o, o->max, text));
+        return fail(r, o, node, "%s is too large; at most %s", node->text, option_bound_text(o, o->max, text));
     return true;
 }
 
@@ -241,8 +240,6 @@ static const char *read_text(const struct value_reader *r, const struct option *
 
 static bool read_string(const struct value_reader *r, const struct option *o, const struct node *node, const char **out)
 {
-    if (node_is_null(node) && !o->initial && !(o->flags & OPTION_REQUIRED))
-        return true; /* "not set", said aloud */
     const char *text = read_text(r, o, node);
     if (text && !text[0] && (o->flags & OPTION_REQUIRED || o->type == OPTION_PATH))
         return fail(r, o, node, "must not be empty");
@@ -314,6 +311,8 @@ static bool read_map(const struct value_reader *r, const struct option *o, const
 static bool read_value(const struct value_reader *r, const struct option *o, const struct node *node, void *conf)
 {
     void *member = (char *)conf + o->offset;
+    if (node_is_null(node) && !o->initial && !(o->flags & OPTION_REQUIRED))
+        return true; /* "not set", said aloud */
     switch (o->type) {
     case OPTION_BOOL:      return read_bool(r, o, node, member);
     case OPTION_REAL:      return read_real(r, o, node, member);

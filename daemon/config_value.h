@@ -4,6 +4,7 @@
 #define GAIT_CONFIG_VALUE_H
 
 #include "config_yaml.h"
+#include "value.h"
 
 struct value_reader {
     struct arena *memory;          /* every string and list goes here */
@@ -19,5 +20,7 @@ void config_values(const struct value_reader *r, const struct option *options, c
 
 /* For the reference: what may be written, as a phrase: "a duration", "true or false". */
 const char *option_type_phrase(enum option_type type);
+/* `min` or `max` of a row as people write it; returns text. */
+const char *option_bound_text(const struct option *o, double bound, char text[VALUE_TEXT_MAX]);
 
 #endif

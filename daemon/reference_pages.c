@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// reference_pages.c - the reference as the manual page gaitd.conf(5) and as the page of metrics.
+#include "engine.h"
+#include "module.h"
+#include "reference.h"
+
+/* ---- gaitd.conf(5) ----------------------------------------------------------------------------------------------- */
+
+/* roff takes a leading '.' or "'" for a request, a backslash for an escape, and '-' for a hyphen that cannot be copied
+ * into a terminal. */
+static void put_roff(FILE *out, const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        fputs("\\&", out);
+    for (; *text; text++) {
+        if (*text == '\\')
+            fputs("\\e", out);
+        else if (*text == '-')
+            fputs("\\-", out);
+        else if (*text == '"')
+            fputs("\\(dq", out);
+        else
+            fputc(*text, out);
+    }
+}
+
+static void put_man_section(FILE *out, const struct reference *ref)
+{
+    char name[64], facts[1024];
+    reference_name(ref, name, sizeof name);
+    fputs(".SS ", out);
+    put_roff(out, name);
+    fputc('\n', out);
+    put_roff(out, ref->summary);
+    fputs(ref->several ? "\nMay be a list of such settings.\n" : "\n", out);
+    for (const struct option *o = ref->options; o && o->name; o++) {
+        reference_facts(o, facts, sizeof facts);
+        fputs(".TP\n.B ", out);
+        put_roff(out, o->name);
+        fputc('\n', out);
+        put_roff(out, o->help);
+        fputs("\n.br\n(", out);
+        put_roff(out, facts);
+        fputs(")\n", out);
+    }
+}
+
+static const char man_head[] =
+    ".SH NAME\n"
+    "gaitd.conf \\- configuration of gaitd\n"
+    ".SH SYNOPSIS\n"
+    ".I /etc/gait/gaitd.yaml\n"
+    ".SH DESCRIPTION\n"
+    "The configuration is a YAML file, and since JSON is YAML, it may be JSON as well.\n"
+    "It is a map of sections.\n"
+    "A section that is named after a stage of the flow names the module that does the work there and holds its "
+    "settings.\n"
+    ".PP\n"
+    ".nf\n"
+    ".RS\n"
+    "source:\n"
+    "  kafka:\n"
+    "    brokers: kafka1:9092, kafka2:9092\n"
+    ".RE\n"
+    ".fi\n"
+    ".PP\n"
+    "One source and one store are needed; of decode, window, model, score and rule there can be one each; of sinks, "
+    "any number.\n"
+    "When the file names no decode or window, decode.json and window.rolling are filled in.\n"
+    "Modules work in the order of the flow, whatever the order of the file.\n"
+    "A module without settings is written with nothing behind its colon.\n"
+    "The other sections hold settings of the daemon itself.\n"
+    ".PP\n"
+    ".B gaitd check\n"
+    "says everything that is wrong with a file, with line and column, before it is used.\n"
+    ".SS Values\n"
+    ".TP\n"
+    ".B durations\n"
+    "A number and ms, s, m, h, d or w: 250ms, 1.5h, 28d.\n"
+    "Where the name of the setting ends in _ms a number without a unit counts milliseconds.\n"
+    ".TP\n"
+    ".B sizes\n"
+    "A number and KB, MB, GB or TB (or KiB and so on), all of them powers of 1024. Without a unit: bytes.\n"
+    ".TP\n"
+    ".B lists\n"
+    "A list of one may be written as the one.\n"
+    ".TP\n"
+    ".B paths\n"
+    "A relative path is relative to the folder of the configuration file.\n"
+    ".TP\n"
+    ".B secrets\n"
+    "Where it is said below, a value may be kept out of the file: {file: PATH} reads it from a file, less a newline at "
+    "the end; {credential: NAME} reads what the service manager has put up by LoadCredential=.\n"
+    ".PP\n"
+    "Environment variables are not expanded: ${NAME} stands for itself.\n"
+    "YAML's anchors, aliases, tags and further documents are refused.\n"
+    "A file of more than 1 MB is refused.\n"
+    ".SH SECTIONS\n";
+
+void reference_man(FILE *out)
+{
+    fputs(".\\\" SPDX-License-Identifier: Apache-2.0\n.\\\" Written by `gaitd options --man`; do not edit.\n", out);
+    fputs(".TH GAITD.CONF 5 \"\" \"gait " GAIT_VERSION "\" \"File formats\"\n", out);
+    fputs(man_head, out);
+    struct reference ref;
+    for (size_t i = 0; reference_at(i, &ref); i++)
+        put_man_section(out, &ref);
+    fputs(".SH FILES\n.TP\n.I /etc/gait/gaitd.yaml\nThe configuration that the service unit uses.\n"
+          ".SH SEE ALSO\n.BR gaitd (8)\n", out);
+}
+
+/* ---- metrics ----------------------------------------------------------------------------------------------------- */
+
+static void put_metrics(FILE *out, const char *title, const struct metric *rows)
+{
+    static const char *const kinds[] = {
+        [METRIC_COUNTER] = "counter", [METRIC_GAUGE] = "gauge", [METRIC_HISTOGRAM] = "histogram",
+    };
+    if (!rows || !rows->name)
+        return;
+    fprintf(out, "\n## %s\n\n| metric | kind | label | meaning |\n|---|---|---|---|\n", title);
+    for (; rows->name; rows++) {
+        fprintf(out, "| `%s` | %s | %s | ", rows->name, kinds[rows->kind], rows->label ? rows->label : "");
+        for (const char *c = rows->help; *c; c++)
+            fprintf(out, *c == '|' ? "\\|" : "%c", *c);
+        fputs(" |\n", out);
+    }
+}
+
+void reference_metrics(FILE *out)
+{
+    fputs("<!-- SPDX-License-Identifier: Apache-2.0 -->\n"
+          "# Metrics\n\n"
+          "Written by `gaitd options --metrics` from the rows in the sources. Units are base units: seconds, bytes.\n"
+          "A module's metrics are there when the configuration names the module.\n", out);
+    put_metrics(out, "Engine", engine_metrics);
+    put_metrics(out, "Table of user records", users_metrics);
+    for (size_t i = 0; modules[i]; i++) {
+        char title[64];
+        snprintf(title, sizeof title, "%s.%s", stage_name(modules[i]->stage), module_kind(modules[i]));
+        put_metrics(out, title, modules[i]->metrics);
+    }
+}
