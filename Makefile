@@ -39,6 +39,8 @@ $(B)/gaitd: $(OBJ)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The vector kernels alone are compiled for their instruction set; which one runs is decided at start (cpu.c).
+# The generic one may not contract a·b + c: its results are the same everywhere.
+$(B)/modules/lstm_generic.o: CFLAGS += -O3 -ffp-contract=off
 $(B)/modules/lstm_avx2.o:   CFLAGS += -mavx2 -mfma
 $(B)/modules/lstm_avx512.o: CFLAGS += -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
 
@@ -59,9 +61,16 @@ $(B)/tests/%: $(B)/tests/%.o $(LIBOBJ)
 units: $(UNITS)
 	@for t in $(UNITS); do $$t || exit 1; done
 
+# What one LSTM step costs, by kernel and size of the wave.
+bench-lstm: $(B)/tests/bench/bench_lstm
+	$<
+
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(LIBOBJ)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
 clean:
 	rm -rf build build-san
 
-.PHONY: all objects units clean
+.PHONY: bench-lstm all objects units clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(UNITS:=.d)

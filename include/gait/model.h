@@ -142,8 +142,9 @@ int model_bind(struct model_binding *b, const struct model *m, const struct even
 /* Embedding rows [embeddings_n] of an event, and of one as the ring keeps it. */
 void model_rows_of_event(const struct model_binding *b, const struct event *event, uint32_t *rows);
 void model_rows_of_ring(const struct model_binding *b, const struct window_event *event, uint32_t *rows);
-/* x [input] of embedding rows and a full row of columns. */
+/* x [input] of embedding rows and a full row of columns; and its last part alone, the features [features_n]. */
 void model_input(const struct model_binding *b, const uint32_t *rows, const double *columns, float *x);
+void model_features(const struct model_binding *b, const double *columns, float *x);
 
 const char *model_field_name(enum model_field field);
 const char *model_transform_name(enum model_transform transform);
