@@ -163,7 +163,13 @@ static void decode_event(struct decode_json *d, struct event *event, struct aren
 {
     size_t from = offsetof(struct event, verdict), to = offsetof(struct event, record);
     struct decode_values values;
+    enum event_verdict source_says = event->verdict;
     memset((char *)event + from, 0, to - from);
+    if (source_says != EVENT_OK && source_says != EVENT_EMPTY) {
+        event->verdict = source_says; /* a line that is too long, say: the first reason found stays */
+        event->detail = "refused by the source";
+        return;
+    }
     if (event->raw.len == 0) {
         event->verdict = EVENT_EMPTY;
         event->detail = "a message without a value";

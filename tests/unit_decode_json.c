@@ -73,6 +73,7 @@ static const struct event *decode_bytes(struct fixture *f, const char *bytes, si
     char *exact = malloc(len ? len : 1);
     memcpy(exact, bytes, len);
     memset(&f->event, 0xA5, sizeof f->event);
+    f->event.verdict = EVENT_OK; /* the source has nothing against it */
     f->event.raw = (struct str){exact, (uint32_t)len};
     decode_json.run(&f->in, &f->batch);
     free(exact); /* nothing in the event may point into the message's own buffer that was not said to */

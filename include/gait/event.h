@@ -67,7 +67,7 @@ struct event {
                                * the future are clamped against it, so that a replay clamps the same ones; where it is
                                * not known the wall clock serves */
     /* set by decode */
-    enum event_verdict verdict;
+    enum event_verdict verdict; /* the source's, when it is not EVENT_OK: decode keeps it */
     bool silent;              /* below the committed offset: state yes, Kafka outputs no (set by the engine) */
     uint8_t type;             /* enum event_type or a configured one */
     uint32_t has;             /* enum event_field bits */
