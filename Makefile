@@ -55,7 +55,14 @@ $(B)/%.o: %.cc Makefile
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/tests/%: $(B)/tests/%.o $(LIBOBJ)
+$(B)/tests/%.o: CPPFLAGS += -Idaemon
+
+# An archive, so that a test which brings its own engine (tests/fake_engine.h) takes only the parts that it names.
+$(B)/libgait.a: $(LIBOBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/tests/%: $(B)/tests/%.o $(B)/libgait.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 units: $(UNITS)
