@@ -1,0 +1,534 @@
+// SPDX-License-Identifier: Apache-2.0
+// sim.c - the simulator: three gaitd with the real engine and the real modules between source and sink, in a data centre
+// that lives in sim_world.c. A seed draws a log of clicks and a history of faults; then everything heals, and records
+// and outputs must equal the oracle's bit for bit: each output exactly once, or none missing when at least once.
+//
+//   sim [--seeds N] [--from N] [--bug NAME] [--verbose]      a failing seed reproduces by itself: sim --from SEED --seeds 1
+#include "sim_world.h"
+
+#include "gait/log.h"
+
+#include <assert.h>
+#include <getopt.h>
+#include <stdlib.h>
+
+enum { FAULT_STEPS = 6000, HEAL_STEPS = 400000, TICK_NS = 100000000 };
+
+/* ---- the log ------------------------------------------------------------------------------------------------------ */
+
+static void make_event(struct world *w, int p, int64_t i, int64_t *ts)
+{
+    static const char *const types[] = {"product_view", "product_view", "search", "add_to_cart", "purchase", "login",
+                                        "login_failed", "page_view"};
+    struct log_event *e = &w->log[p][i];
+    *ts += (int64_t)world_random(w, 60000);
+    int64_t at = *ts;
+    if (world_chance(w, 60))
+        at -= (int64_t)world_random(w, 600000);    /* late, within what is allowed */
+    if (world_chance(w, 20))
+        at -= 7200000 + (int64_t)world_random(w, 7200000); /* too late */
+    e->user = (uint32_t)(p + PARTITIONS * (int)world_random(w, USERS / PARTITIONS));
+    unsigned id = (unsigned)i;
+    if (i > 0 && world_chance(w, 40)) { /* the producer sends one twice */
+        id = (unsigned)world_random(w, (uint64_t)i);
+        e->user = w->log[p][id].user;
+    }
+    snprintf(e->text, sizeof e->text,
+             "{\"event_id\":\"e%d-%u\",\"type\":\"%s\",\"user_id\":\"u%u\",\"session_id\":\"s%u\",\"ts\":%lld,"
+             "\"item_id\":\"i%u\",\"category\":\"c%u\",\"price\":%u.5,\"quantity\":1,\"device_id\":\"d%u\","
+             "\"country\":\"%s\",\"lat\":%u,\"lon\":%u}%s",
+             p, id, types[world_random(w, 8)], e->user, (unsigned)(i / 20), (long long)at,
+             (unsigned)world_random(w, 9), (unsigned)world_random(w, 5), (unsigned)world_random(w, 300),
+             (unsigned)world_random(w, 3), world_chance(w, 900) ? "DE" : "BR", (unsigned)world_random(w, 60),
+             (unsigned)world_random(w, 60), world_chance(w, 15) ? "}" : "");
+}
+
+static void make_log(struct world *w)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        int64_t ts = 1764547200000;
+        w->log[p] = calloc(EVENTS_MAX, sizeof *w->log[p]);
+        assert(w->log[p]);
+        w->log_n[p] = 60 + (int64_t)world_random(w, EVENTS_MAX - 60);
+        for (int64_t i = 0; i < w->log_n[p]; i++)
+            make_event(w, p, i, &ts);
+        w->log_end[p] = 5;
+        w->committed[p] = w->w[p] = -1;
+        w->owner[p] = -1;
+    }
+}
+
+/* ---- members ------------------------------------------------------------------------------------------------------ */
+
+static int64_t wall_ms(void *self)
+{
+    (void)self;
+    return 1767225600000; /* stands still: records then do not depend on when they were written */
+}
+
+static uint64_t mono_ns(void *self)
+{
+    return ((struct world *)self)->now_ns;
+}
+
+static void wake(void *self)
+{
+    ((struct member *)self)->awake = true;
+}
+
+static void use_sim_module(struct config_module *cm, const struct module *module, struct member *m)
+{
+    struct sim_conf *conf = calloc(1, sizeof *conf);
+    assert(conf);
+    conf->member = m;
+    free(cm->conf);
+    cm->conf = conf;
+    cm->module = module;
+}
+
+/* Everything between source and sink is what a shop would run. */
+struct config *sim_config(struct member *m, int batch_events, int table_kb)
+{
+    char text[2048];
+    int n = snprintf(text, sizeof text,
+                     "engine: {batch_events: %d, batches: 3, table_bytes: %dKB, user_id_bytes: 16, save_ms: 300ms,\n"
+                     "         save_records: 16, commit_ms: 200ms, drain_ms: 5s, epoch_ms: 100ms, delivery: %s}\n"
+                     "source: {file: {path: ['-']}}\nstore: {memory: {}}\n"
+                     "window: {rolling: {windows: [5m, 1h, 24h], ring: 8, lateness: 1h}}\n"
+                     "rule: {fraud: {file: %s}}\nsink: {file: {scores: '-'}}\n",
+                     batch_events, table_kb, m->world->exactly_once ? "exactly_once" : "at_least_once", "tests/sim-rules.yaml");
+    struct config_errors errors = {0};
+    struct config *config = config_parse(text, (size_t)n, "sim.yaml", &errors);
+    if (!config) {
+        config_errors_print(&errors, stderr);
+        abort();
+    }
+    for (size_t i = 0; i < config->modules_n; i++) {
+        struct config_module *cm = &config->modules[i];
+        if (cm->module->stage == STAGE_SOURCE)
+            use_sim_module(cm, &sim_source, m);
+        else if (cm->module->stage == STAGE_STORE)
+            use_sim_module(cm, &sim_store, m);
+        else if (cm->module->stage == STAGE_SINK)
+            use_sim_module(cm, &sim_sink, m);
+    }
+    return config;
+}
+
+static void member_start(struct world *w, struct member *m)
+{
+    struct error err;
+    m->clock = (struct clock){.wall_ms = wall_ms, .mono_ns = mono_ns, .self = w};
+    m->config = sim_config(m, 1 + (int)world_random(w, 12), 1024);
+    m->engine = engine_create(m->config, NULL, &m->clock, false, &err);
+    if (!m->engine) {
+        fprintf(stderr, "a member cannot start: %s\n", err.text);
+        abort();
+    }
+    m->joined = ++w->joined[m->index];
+    m->awake = m->frozen = m->paused = m->draining = false;
+    memset(m->held, 0, sizeof m->held);
+    m->engine->wake = wake;
+    m->engine->wake_self = m;
+    engine_start(m->engine);
+    world_say(w, "member %d starts", m->index);
+}
+
+static void member_end(struct world *w, struct member *m)
+{
+    engine_destroy(&m->engine);
+    config_destroy(&m->config);
+    connection_clear(&m->redis);
+    connection_clear(&m->broker);
+    m->transaction.n = 0;
+    w->joined[m->index]++;
+}
+
+/* kill -9: what was on the wire may still arrive. */
+static void member_crash(struct world *w, struct member *m)
+{
+    world_say(w, "member %d crashes", m->index);
+    while (world_chance(w, 700) && redis_execute(w, m))
+        ;
+    while (world_chance(w, 700) && broker_execute(w, m))
+        ;
+    member_end(w, m);
+}
+
+static bool can_own(const struct member *m)
+{
+    return m->engine && !m->frozen && !is_zombie(m) && !m->draining;
+}
+
+/* ---- the group ---------------------------------------------------------------------------------------------------- */
+
+static int draw_owner(struct world *w)
+{
+    int able[MEMBERS], n = 0;
+    for (int i = 0; i < MEMBERS; i++)
+        if (can_own(&w->members[i]))
+            able[n++] = i;
+    return n ? able[world_random(w, (uint64_t)n)] : -1;
+}
+
+static void group_advance(struct world *w)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        struct member *owner = w->owner[p] >= 0 ? &w->members[w->owner[p]] : NULL;
+        if (owner && (!owner->engine || is_zombie(owner)) && world_chance(w, 100))
+            w->owner[p] = -1;
+        else if (owner && owner->engine && w->target[p] != owner->index && !owner->held[p].mine)
+            w->owner[p] = -1;
+        if (w->owner[p] >= 0)
+            continue;
+        if (w->target[p] < 0 || !can_own(&w->members[w->target[p]]))
+            w->target[p] = draw_owner(w);
+        if (w->target[p] < 0)
+            continue;
+        w->owner[p] = w->target[p];
+        source_assign(&w->members[w->owner[p]], p);
+        world_say(w, "partition %d goes to member %d, C %lld, W %lld", p, w->owner[p], (long long)w->committed[p],
+                  (long long)w->w[p]);
+    }
+}
+
+static void rebalance(struct world *w)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        int to = draw_owner(w);
+        if (to < 0)
+            return;
+        struct member *owner = w->owner[p] >= 0 ? &w->members[w->owner[p]] : NULL;
+        if (!owner || !can_own(owner) || !owner->held[p].mine || owner->held[p].revoking)
+            continue;
+        w->target[p] = to;
+        if (to != owner->index) {
+            world_say(w, "partition %d is revoked from member %d", p, owner->index);
+            source_revoke(owner, p);
+        }
+    }
+}
+
+/* A zombie hears from the group that it is none of it any more, and joins again. */
+static void zombie_learns(struct world *w, struct member *m)
+{
+    world_say(w, "member %d learns that it was expelled", m->index);
+    source_lost(m);
+    m->joined = w->joined[m->index];
+}
+
+/* ---- faults ------------------------------------------------------------------------------------------------------- */
+
+static void fault(struct world *w)
+{
+    struct member *m = &w->members[world_random(w, MEMBERS)];
+    switch (world_random(w, 9)) {
+    case 0:
+        if (m->engine)
+            member_crash(w, m);
+        break;
+    case 1:
+        if (m->engine && !m->frozen) {
+            world_say(w, "member %d is stopped", m->index);
+            m->frozen = true;
+        }
+        break;
+    case 2:
+        if (m->engine && m->frozen && !is_zombie(m)) {
+            world_say(w, "the group expels member %d", m->index);
+            w->joined[m->index]++;
+        }
+        break;
+    case 3:
+    case 4:
+        if (m->engine && !m->frozen && world_chance(w, 500)) {
+            world_say(w, "member %d loses its connection to Redis", m->index);
+            redis_reset(m);
+        } else if (m->engine && !m->frozen) {
+            world_say(w, "member %d loses its connection to the broker", m->index);
+            broker_reset(m);
+        }
+        break;
+    case 5:
+        world_say(w, "Redis loses its tail");
+        redis_lose_tail(w, 1 + world_random(w, 20));
+        break;
+    case 6:
+        if (world_chance(w, 200)) {
+            world_say(w, "FLUSHALL");
+            redis_flush(w);
+        }
+        break;
+    default:
+        rebalance(w);
+    }
+}
+
+static void recover(struct world *w)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        struct member *m = &w->members[i];
+        if (!m->engine)
+            member_start(w, m);
+        m->frozen = false;
+    }
+}
+
+/* ---- time --------------------------------------------------------------------------------------------------------- */
+
+static void member_step(struct world *w, struct member *m)
+{
+    if (!m->engine || m->frozen)
+        return;
+    if (w->now_ns >= m->next_tick_ns) {
+        m->next_tick_ns = w->now_ns + TICK_NS;
+        engine_tick(m->engine);
+    }
+    if (m->awake) {
+        m->awake = engine_step(m->engine);
+    }
+}
+
+static void step(struct world *w)
+{
+    struct member *m = &w->members[world_random(w, MEMBERS)];
+    w->now_ns += world_random(w, 3000000);
+    switch (world_random(w, 7)) {
+    case 0:
+        redis_execute(w, m);
+        break;
+    case 1:
+        broker_execute(w, m);
+        break;
+    case 2:
+        if (m->engine && !m->frozen)
+            redis_answer(m);
+        break;
+    case 3:
+        if (m->engine && !m->frozen)
+            broker_answer(m);
+        break;
+    case 4: {
+        uint64_t p = world_random(w, PARTITIONS);
+        if (w->log_end[p] < w->log_n[p] && world_chance(w, 300))
+            w->log_end[p]++;
+        break;
+    }
+    default:
+        member_step(w, m);
+    }
+    group_advance(w);
+}
+
+static bool all_applied(const struct world *w)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        if (w->owner[p] < 0)
+            return false;
+        const struct partition *part = engine_partition(w->members[w->owner[p]].engine, p);
+        if (!part || part->state != PARTITION_OPEN || part->applied_next != w->log_n[p])
+            return false;
+    }
+    return true;
+}
+
+/* NULL when it came to rest, else what did not. */
+static const char *heal(struct world *w)
+{
+    recover(w);
+    for (int i = 0; i < MEMBERS; i++)
+        if (is_zombie(&w->members[i]))
+            zombie_learns(w, &w->members[i]);
+    for (int p = 0; p < PARTITIONS; p++)
+        w->log_end[p] = w->log_n[p];
+    int steps = 0;
+    while (!all_applied(w)) {
+        if (++steps > HEAL_STEPS)
+            return "not every event was applied";
+        step(w);
+    }
+    for (int i = 0; i < MEMBERS; i++) {
+        w->members[i].draining = true;
+        engine_drain(w->members[i].engine, 0);
+    }
+    for (int i = 0; i < MEMBERS; i++) {
+        while (w->members[i].engine->phase != ENGINE_STOPPED) {
+            if (++steps > 2 * HEAL_STEPS)
+                return "a member does not stop";
+            step(w);
+            w->members[i].awake = true;
+        }
+    }
+    return NULL;
+}
+
+/* ---- comparison --------------------------------------------------------------------------------------------------- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct output *x = a, *y = b;
+    if (x->partition != y->partition)
+        return x->partition < y->partition ? -1 : 1;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
+    return x->sum < y->sum ? -1 : x->sum > y->sum;
+}
+
+static const char *compare_outputs(struct world *w, struct outputs *right, char *text, size_t cap)
+{
+    struct outputs *got = &w->outputs;
+    if (got->n)
+        qsort(got->at, got->n, sizeof *got->at, by_place);
+    if (right->n)
+        qsort(right->at, right->n, sizeof *right->at, by_place);
+    size_t g = 0;
+    for (size_t r = 0; r < right->n; r++) {
+        size_t copies = 0;
+        while (g < got->n && by_place(&got->at[g], &right->at[r]) == 0)
+            g++, copies++;
+        if (copies == 0 || (w->exactly_once && copies != 1)) {
+            snprintf(text, cap, "output '%c' of partition %d offset %lld is there %zu times", right->at[r].kind,
+                     right->at[r].partition, (long long)right->at[r].offset, copies);
+            return text;
+        }
+    }
+    if (g == got->n)
+        return NULL;
+    snprintf(text, cap, "output '%c' of partition %d offset %lld is not what the oracle says", got->at[g].kind,
+             got->at[g].partition, (long long)got->at[g].offset);
+    return text;
+}
+
+static const char *compare_records(const struct world *w, const struct oracle *oracle, char *text, size_t cap)
+{
+    for (int p = 0; p < PARTITIONS; p++) {
+        if (w->w[p] != w->log_n[p] || w->committed[p] != w->log_n[p]) {
+            snprintf(text, cap, "partition %d: W %lld and C %lld, not %lld", p, (long long)w->w[p],
+                     (long long)w->committed[p], (long long)w->log_n[p]);
+            return text;
+        }
+        for (int u = 0; u < USERS; u++) {
+            const struct bytes *got = &w->records[p][u], *right = &oracle->records[p][u];
+            if (got->n == right->n && (got->n == 0 || memcmp(got->at, right->at, got->n) == 0))
+                continue;
+            snprintf(text, cap, "the record of user u%d in partition %d differs (%zu bytes, %zu expected)", u, p, got->n,
+                     right->n);
+            return text;
+        }
+    }
+    return NULL;
+}
+
+/* ---- one seed ----------------------------------------------------------------------------------------------------- */
+
+static void world_end(struct world *w)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        if (w->members[i].engine)
+            member_end(w, &w->members[i]);
+        connection_clear(&w->members[i].redis);
+        connection_clear(&w->members[i].broker);
+        free(w->members[i].transaction.at);
+    }
+    redis_flush(w);
+    for (int p = 0; p < PARTITIONS; p++)
+        free(w->log[p]);
+    free(w->outputs.at);
+    free(w->journal);
+    free(w);
+}
+
+/* NULL when all is as it must be, else what is not. */
+static const char *run_seed(uint64_t seed, enum bug bug, bool verbose, char *text, size_t cap)
+{
+    struct world *w = calloc(1, sizeof *w);
+    assert(w);
+    w->journal = calloc(JOURNAL_MAX, sizeof *w->journal);
+    assert(w->journal);
+    w->random = seed;
+    w->bug = bug;
+    w->verbose = verbose;
+    w->exactly_once = seed % 2 || bug == BUG_COMMIT_POISONED;
+    make_log(w);
+    for (int i = 0; i < MEMBERS; i++) {
+        w->members[i].world = w;
+        w->members[i].index = i;
+        member_start(w, &w->members[i]);
+    }
+    unsigned faults = (unsigned)world_random(w, 30);
+    for (int i = 0; i < FAULT_STEPS; i++) {
+        step(w);
+        if (world_chance(w, faults))
+            fault(w);
+        if (world_chance(w, 10))
+            recover(w);
+        struct member *m = &w->members[world_random(w, MEMBERS)];
+        if (m->engine && !m->frozen && is_zombie(m) && world_chance(w, 30))
+            zombie_learns(w, m);
+    }
+    const char *wrong = heal(w);
+    struct oracle oracle = {0};
+    if (!wrong) {
+        oracle_work_out(&oracle, w);
+        wrong = compare_outputs(w, &oracle.outputs, text, cap);
+        if (!wrong)
+            wrong = compare_records(w, &oracle, text, cap);
+        oracle_free(&oracle);
+    }
+    world_end(w);
+    return wrong;
+}
+
+static int run_seeds(uint64_t from, uint64_t seeds, enum bug bug, bool verbose)
+{
+    uint64_t passed = 0, failed = 0;
+    for (uint64_t seed = from; seed < from + seeds; seed++) {
+        char text[256];
+        const char *wrong = run_seed(seed, bug, verbose, text, sizeof text);
+        passed += !wrong;
+        failed += wrong != NULL;
+        if (wrong)
+            printf("seed %llu (%s): %s\n", (unsigned long long)seed, seed % 2 ? "exactly once" : "at least once", wrong);
+        if (wrong && bug != BUG_NONE)
+            break;
+    }
+    printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failed);
+    return failed ? 1 : 0;
+}
+
+static int bug_find(const char *name)
+{
+    for (int i = 0; i < BUGS; i++)
+        if (strcmp(name, bug_names[i]) == 0)
+            return i;
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
+        {"bug", required_argument, NULL, 'b'}, {"verbose", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0},
+    };
+    uint64_t seeds = 200, from = 1;
+    int bug = BUG_NONE;
+    bool verbose = false;
+    for (int c; (c = getopt_long(argc, argv, "s:f:b:v", options, NULL)) != -1;) {
+        if (c == 's')
+            seeds = strtoull(optarg, NULL, 10);
+        else if (c == 'f')
+            from = strtoull(optarg, NULL, 10);
+        else if (c == 'b')
+            bug = bug_find(optarg);
+        else if (c == 'v')
+            verbose = true;
+        if (c == '?' || bug < 0) {
+            fprintf(stderr, "Usage: sim [--seeds N] [--from SEED] [--bug NAME] [--verbose]\n");
+            return 2;
+        }
+    }
+    log_setup(verbose ? LOG_DEBUG : LOG_ERROR, LOG_FORMAT_TEXT);
+    return run_seeds(from, seeds, (enum bug)bug, verbose);
+}
