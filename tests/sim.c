@@ -9,7 +9,7 @@
 #include "gait/log.h"
 
 #include <assert.h>
-#include <getopt.h>
+#include "../daemon/arguments.h"
 #include <stdlib.h>
 
 enum { FAULT_STEPS = 6000, HEAL_STEPS = 400000, TICK_NS = 100000000 };
@@ -86,6 +86,18 @@ static void use_sim_module(struct config_module *cm, const struct module *module
     cm->module = module;
 }
 
+/* Before the sinks, after all that can refuse an event. */
+static void add_chain(struct config *config, struct member *m)
+{
+    size_t at = config->modules_n++;
+    config->modules = realloc(config->modules, config->modules_n * sizeof *config->modules);
+    assert(config->modules);
+    for (; config->modules[at - 1].module->stage == STAGE_SINK; at--)
+        config->modules[at] = config->modules[at - 1];
+    config->modules[at] = (struct config_module){.name = strdup("score.chain")};
+    use_sim_module(&config->modules[at], &sim_chain, m);
+}
+
 /* Everything between source and sink is what a shop would run. */
 struct config *sim_config(struct member *m, int batch_events, int table_kb)
 {
@@ -103,6 +115,7 @@ struct config *sim_config(struct member *m, int batch_events, int table_kb)
         config_errors_print(&errors, stderr);
         abort();
     }
+    add_chain(config, m);
     for (size_t i = 0; i < config->modules_n; i++) {
         struct config_module *cm = &config->modules[i];
         if (cm->module->stage == STAGE_SOURCE)
@@ -508,7 +521,7 @@ static int bug_find(const char *name)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
+    static const struct long_option options[] = {
         {"seeds", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
         {"bug", required_argument, NULL, 'b'}, {"verbose", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0},
     };

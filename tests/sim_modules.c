@@ -8,7 +8,408 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#define 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+uint64_t output_sum(const char *text, size_t n)
+{
+    return XXH3_64bits(text, n);
+}
+
+static int sim_open(struct instance *in, bool check, struct error *err)
+{
+    (void)check, (void)err;
+    in->self = ((struct sim_conf *)in->conf)->member;
+    return 0;
+}
+
+static uint32_t user_number(struct str name)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 1; i < name.len; i++)
+        n = n * 10 + (uint32_t)(name.at[i] - '0');
+    assert(name.at[0] == 'u' && n < USERS);
+    return n;
+}
+
+/* ---- source ------------------------------------------------------------------------------------------------------- */
+
+static struct request *ask_broker(struct member *m, enum request_kind kind)
+{
+    struct request *r = connection_ask(&m->broker, kind);
+    r->joined = m->joined;
+    return r;
+}
+
+static void ask_committed(struct member *m, int32_t p)
+{
+    struct request *r = ask_broker(m, REQUEST_ASK);
+    r->partition = p;
+    r->number = ++m->held[p].question;
+}
+
+void source_assign(struct member *m, int32_t p)
+{
+    m->held[p] = (struct held){.mine = true, .question = m->held[p].question};
+    ask_committed(m, p);
+}
+
+void source_revoke(struct member *m, int32_t p)
+{
+    m->held[p].revoking = true;
+    m->held[p].reading = false;
+    if (engine_partition(m->engine, p))
+        partition_revoked(m->engine, p);
+    else
+        m->held[p].mine = false;
+}
+
+void source_lost(struct member *m)
+{
+    for (int32_t p = 0; p < PARTITIONS; p++) {
+        m->held[p].mine = m->held[p].reading = false;
+        partition_lost(m->engine, p);
+    }
+}
+
+static void source_run(struct instance *in, struct batch *b)
+{
+    struct member *m = in->self;
+    struct world *w = m->world;
+    uint32_t want = 1 + (uint32_t)world_random(w, b->cap);
+    for (uint32_t tries = 0; tries < want && b->n < b->cap && !m->paused && !m->draining; tries++) {
+        int32_t p = (int32_t)world_random(w, PARTITIONS);
+        struct held *h = &m->held[p];
+        if (!h->reading || h->position >= w->log_end[p])
+            continue;
+        if (h->position > 0 && world_chance(w, 10))
+            h->position--; /* delivered a second time */
+        const struct log_event *event = &w->log[p][h->position];
+        b->events[b->n++] = (struct event){
+            .raw = str_of(event->text), .partition = p, .offset = h->position, .fetched_ns = w->now_ns, .log_ms = -1,
+        };
+        h->position++;
+    }
+}
+
+static void source_flow(struct instance *in, const struct flow *flow)
+{
+    struct member *m = in->self;
+    struct held *h = flow->partition ? &m->held[flow->partition->id] : NULL;
+    switch (flow->kind) {
+    case FLOW_START:
+        h->reading = true;
+        h->position = flow->offset < 0 ? 0 : flow->offset;
+        break;
+    case FLOW_CLOSED:
+        h->reading = false;
+        if (h->revoking)
+            h->mine = h->revoking = false;
+        break;
+    case FLOW_REOPEN:
+        if (m->held[flow->id].mine && !m->held[flow->id].revoking)
+            ask_committed(m, flow->id);
+        break;
+    case FLOW_PAUSE:
+    case FLOW_RESUME:
+        m->paused = flow->kind == FLOW_PAUSE;
+        break;
+    case FLOW_DRAIN:
+        m->draining = true;
+        break;
+    default:
+        break;
+    }
+}
+
+static void source_commit(struct instance *in, struct commit *c)
+{
+    struct request *r = ask_broker(in->self, REQUEST_OFFSET);
+    r->partition = c->partition->id;
+    r->offset = c->offset;
+    r->commit = c;
+}
+
+const struct module sim_source = {
+    .name = "source_sim",
+    .stage = STAGE_SOURCE,
+    .open = sim_open,
+    .run = source_run,
+    .flow = source_flow,
+    .commit = source_commit,
+};
+
+/* ---- store -------------------------------------------------------------------------------------------------------- */
+
+static struct instance *store_of(struct member *m)
+{
+    return engine_instance(m->engine, STAGE_STORE);
+}
+
+/* Our partition, still the same life of it? */
+static struct partition *current(struct member *m, const struct request *r)
+{
+    struct partition *p = engine_partition(m->engine, r->partition);
+    return p && p->generation == r->generation ? p : NULL;
+}
+
+static void ask_open(struct member *m, const struct partition *p)
+{
+    struct request *r = connection_ask(&m->redis, REQUEST_OPEN);
+    r->partition = p->id;
+    r->generation = p->generation;
+}
+
+static void ask_load(struct member *m, struct user *user)
+{
+    const struct held *h = &m->held[user->partition];
+    struct request *r = connection_ask(&m->redis, REQUEST_LOAD);
+    r->partition = user->partition;
+    r->generation = h->generation;
+    r->user = user_number((struct str){user->name, user->name_len});
+    r->record = user;
+    r->fence = h->fence;
+    r->acknowledged = h->acknowledged;
+}
+
+static void store_run(struct instance *in, struct batch *b)
+{
+    for (uint32_t i = b->loading_from; i < b->loading_n; i++)
+        ask_load(in->self, b->loading[i]);
+}
+
+static void store_flow(struct instance *in, const struct flow *flow)
+{
+    if (flow->kind == FLOW_OPEN)
+        ask_open(in->self, flow->partition);
+}
+
+static void store_commit(struct instance *in, struct commit *c)
+{
+    struct member *m = in->self;
+    struct held *h = &m->held[c->partition->id];
+    struct request *r = connection_ask(&m->redis, REQUEST_SAVE);
+    r->partition = c->partition->id;
+    r->generation = c->partition->generation;
+    r->offset = c->offset;
+    r->fence = h->fence;
+    r->acknowledged = h->acknowledged;
+    r->number = ++h->number;
+    r->commit = c;
+    r->items = calloc(USERS, sizeof *r->items);
+    assert(r->items);
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct bytes *item = &r->items[user_number(c->items[i].name)];
+        assert(!item->at);
+        *item = bytes_copy(c->items[i].bytes, c->items[i].len);
+    }
+}
+
+static void opened(struct member *m, struct request *r)
+{
+    struct partition *p = current(m, r);
+    if (!p || p->state != PARTITION_OPENING)
+        return;
+    struct held *h = &m->held[r->partition];
+    h->generation = r->generation;
+    h->fence = r->fence;
+    h->acknowledged = h->number = r->acknowledged;
+    partition_opened(m->engine, p, (int64_t)r->fence, r->offset);
+}
+
+static void refused(struct member *m, struct request *r)
+{
+    struct partition *p = current(m, r);
+    if (p && p->state != PARTITION_LOST)
+        partition_fenced(m->engine, p);
+}
+
+static void loaded(struct member *m, struct request *r)
+{
+    if (!r->ok)
+        refused(m, r);
+    load_done(m->engine, r->record, r->bytes.at, r->bytes.n);
+}
+
+static void saved(struct member *m, struct request *r)
+{
+    struct held *h = &m->held[r->partition];
+    if (r->ok && current(m, r))
+        h->acknowledged = r->number;
+    if (!r->ok)
+        refused(m, r);
+    commit_done(m->engine, store_of(m), r->commit, r->ok);
+}
+
+bool redis_answer(struct member *m)
+{
+    struct connection *c = &m->redis;
+    if (c->first == c->executed)
+        return false;
+    struct request r = c->at[c->first++ % REQUESTS_MAX];
+    if (r.kind == REQUEST_OPEN)
+        opened(m, &r);
+    else if (r.kind == REQUEST_LOAD)
+        loaded(m, &r);
+    else
+        saved(m, &r);
+    request_free(&r);
+    return true;
+}
+
+/* What was under way may have been done or not. Questions are asked again, saves are reported as failed. */
+void redis_reset(struct member *m)
+{
+    struct connection *c = &m->redis;
+    size_t end = c->end;
+    c->executed = end;
+    while (c->first < end) {
+        struct request r = c->at[c->first++ % REQUESTS_MAX];
+        if (r.kind == REQUEST_SAVE)
+            commit_done(m->engine, store_of(m), r.commit, false);
+        else if (r.kind == REQUEST_LOAD)
+            ask_load(m, r.record);
+        else if (current(m, &r) && current(m, &r)->state == PARTITION_OPENING)
+            ask_open(m, current(m, &r));
+        request_free(&r);
+    }
+}
+
+const struct module sim_store = {
+    .name = "store_sim",
+    .stage = STAGE_STORE,
+    .open = sim_open,
+    .run = store_run,
+    .flow = store_flow,
+    .commit = store_commit,
+};
+
+/* ---- chain ---------------------------------------------------------------------------------------------------------
+ * A score that depends on every event of the user and on their order: what windows may forgive, this does not. */
+
+static int chain_open(struct instance *in, bool check, struct error *err)
+{
+    in->user_size = sizeof(uint64_t);
+    return sim_open(in, check, err);
+}
+
+static void chain_run(struct instance *in, struct batch *b)
+{
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct event *event = &b->events[i];
+        if (event->verdict != EVENT_OK)
+            continue;
+        uint64_t *chain = user_section(event->record, in->user_offset);
+        *chain = XXH3_64bits_withSeed(event->raw.at, event->raw.len, *chain);
+        b->scores[i].publish = true;
+        b->scores[i].intent = (float)(*chain >> 40) / 16777216.0f;
+    }
+}
+
+static void chain_record(struct instance *in, struct user *user, struct record_io *io)
+{
+    record_u64(io, user_section(user, in->user_offset));
+}
+
+const struct module sim_chain = {
+    .name = "score_chain",
+    .stage = STAGE_SCORE,
+    .record_version = 1,
+    .open = chain_open,
+    .run = chain_run,
+    .record = chain_record,
+};
+
+/* ---- sink --------------------------------------------------------------------------------------------------------- */
+
+static int sink_open(struct instance *in, bool check, struct error *err)
+{
+    in->transactional = in->exactly_once;
+    return sim_open(in, check, err);
+}
+
+static void send_output(struct member *m, const struct batch *b, char kind, const struct event *event, uint64_t sum)
+{
+    struct world *w = m->world;
+    struct output output = {.partition = event->partition, .offset = event->offset, .kind = kind, .sum = sum};
+    if (w->exactly_once) {
+        outputs_add(&m->transaction, &output);
+        return;
+    }
+    struct request *r = ask_broker(m, REQUEST_OUTPUT);
+    r->output = output;
+    if (w->bug != BUG_SAVE_BEFORE_ACK) {
+        r->ticket = b->ticket;
+        ticket_hold(b->ticket, 1);
+    }
+}
+
+static void sink_run(struct instance *in, struct batch *b)
+{
+    char text[8192];
+    uint32_t alert = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct event *event = &b->events[i];
+        bool alerted = alert < b->alerts_n && b->alerts[alert].event == i;
+        alert += alerted;
+        if (event->silent)
+            continue;
+        if (event->verdict == EVENT_OK && b->scores[i].publish)
+            send_output(in->self, b, 's', event, output_sum(text, output_score(b, i, text, sizeof text)));
+        if (alerted)
+            send_output(in->self, b, 'a', event,
+                        output_sum(text, output_alert(b, &b->alerts[alert - 1], text, sizeof text)));
+        if (event_verdict_is_dead(event->verdict))
+            send_output(in->self, b, 'd', event, output_sum(event->raw.at, event->raw.len));
+    }
+}
+
+static void sink_commit(struct instance *in, struct commit *c)
+{
+    struct member *m = in->self;
+    struct request *r = ask_broker(m, REQUEST_TRANSACTION);
+    r->commit = c;
+    r->outputs = m->transaction;
+    m->transaction = (struct outputs){0};
+    for (int p = 0; p < PARTITIONS; p++)
+        r->offsets[p] = -1;
+    for (uint32_t i = 0; i < c->offsets_n; i++)
+        r->offsets[c->offsets[i].partition] = c->offsets[i].offset;
+}
+
+static void transaction_done(struct member *m, struct commit *c, bool ok)
+{
+    ok = ok && !c->abort;
+    if (!ok)
+        m->transaction.n = 0;
+    commit_done(m->engine, m->engine->transactional, c, ok);
+}
+
+static void committed_answered(struct member *m, const struct request *r)
+{
+    const struct held *h = &m->held[r->partition];
+    if (r->ok && h->mine && !h->revoking && r->number == h->question)
+        partition_assigned(m->engine, r->partition, r->offset);
+}
+
+bool broker_answer(struct member *m)
+{
+    struct connection *c = &m->broker;
+    if (c->first == c->executed)
+        return false;
+    struct request r = c->at[c->first++ % REQUESTS_MAX];
+    if (r.kind == REQUEST_ASK)
+        committed_answered(m, &r);
+    else if (r.kind == REQUEST_OFFSET)
+        commit_done(m->engine, engine_instance(m->engine, STAGE_SOURCE), r.commit, r.ok);
+    else if (r.kind == REQUEST_TRANSACTION)
+        transaction_done(m, r.commit, r.ok);
+    else if (r.ticket)
+        ticket_release(r.ticket, 1);
+    request_free(&r);
+    return true;
+}
+
 /* The client sends what was not acknowledged again: at least once. A transaction with an unknown end is over for us. */
 void broker_reset(struct member *m)
 {
@@ -18,13 +419,13 @@ void broker_reset(struct member *m)
     while (c->first < end) {
         struct request r = c->at[c->first++ % REQUESTS_MAX];
         if (r.kind == REQUEST_OUTPUT) {
-            struct request *again = connection_ask(c, REQUEST_OUTPUT);
+            struct request *again = ask_broker(m, REQUEST_OUTPUT);
             again->output = r.output;
             again->ticket = r.ticket;
         } else if (r.kind == REQUEST_OFFSET) {
             commit_done(m->engine, engine_instance(m->engine, STAGE_SOURCE), r.commit, false);
         } else if (r.kind == REQUEST_TRANSACTION) {
-            transaction_done(m, false);
+            transaction_done(m, r.commit, false);
         } else if (r.number == m->held[r.partition].question) {
             ask_committed(m, r.partition);
         }

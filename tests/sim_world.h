@@ -170,7 +170,7 @@ void request_free(struct request *r);
 void connection_clear(struct connection *c);
 
 /* ---- sim_modules.c ---- */
-extern const struct module sim_source, sim_store, sim_sink;
+extern const struct module sim_source, sim_store, sim_sink, sim_chain;
 struct sim_conf {
     struct member *member;
 };
