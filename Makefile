@@ -20,6 +20,10 @@ SANFLAGS :=
 endif
 OPT     ?= -O2 -g
 WARN    := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+# Texts that are cut to fit are meant to be; clang has no such warning.
+ifneq ($(findstring gcc,$(CC)),)
+WARN    += -Wno-format-truncation
+endif
 CPPFLAGS += -Iinclude -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 CFLAGS  += -std=c17 $(OPT) $(WARN) $(SANFLAGS) -fno-strict-aliasing -fstack-protector-strong
 CXXFLAGS += -std=c++17 $(OPT) -Wall -Wextra -Werror $(SANFLAGS)

@@ -93,7 +93,8 @@ char *arena_copy(struct arena *a, const void *from, size_t len)
     char *to = len < SIZE_MAX ? arena_take(a, len + 1) : NULL;
     if (!to)
         return NULL;
-    memcpy(to, from, len);
+    if (len)
+        memcpy(to, from, len);
     to[len] = '\0';
     return to;
 }

@@ -94,7 +94,7 @@ static void add_chain(struct config *config, struct member *m)
     assert(config->modules);
     for (; config->modules[at - 1].module->stage == STAGE_SINK; at--)
         config->modules[at] = config->modules[at - 1];
-    config->modules[at] = (struct config_module){.name = strdup("score.chain")};
+    config->modules[at] = (struct config_module){.name = (char *)(uintptr_t)"score.chain"};
     use_sim_module(&config->modules[at], &sim_chain, m);
 }
 
