@@ -1,2 +1,0 @@
-build-san/daemon/arena.o: daemon/arena.c include/gait/arena.h
-include/gait/arena.h:

@@ -1,2 +1,0 @@
-build-san/daemon/clock.o: daemon/clock.c include/gait/clock.h
-include/gait/clock.h:

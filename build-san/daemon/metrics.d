@@ -1,2 +1,0 @@
-build-san/daemon/metrics.o: daemon/metrics.c include/gait/metrics.h
-include/gait/metrics.h:

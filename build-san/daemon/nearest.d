@@ -1,2 +1,0 @@
-build-san/daemon/nearest.o: daemon/nearest.c daemon/nearest.h
-daemon/nearest.h:
