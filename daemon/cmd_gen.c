@@ -94,9 +94,9 @@ static int parse_start(const char *text, int64_t *ms, struct error *err)
     }
     if (strcmp(text, "now") == 0)
         *ms = now_ms();
-    else if (rest && !*rest && tm.tm_year >= 70)
+    else if (rest && !*rest && tm.tm_year > 70)
         *ms = timegm(&tm) * INT64_C(1000);
-    else if (parse_count("start", text, 0, UINT64_C(4102444800000), &number, NULL) == 0)
+    else if (parse_count("start", text, SHOP_START_MIN, UINT64_C(4102444800000), &number, NULL) == 0)
         *ms = (int64_t)number;
     else
         return error_set(err, "--start %s: must be like 2025-11-24, 2025-11-24T08:00:00Z, 1763942400000 or 'now'",

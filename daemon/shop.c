@@ -38,7 +38,7 @@ static double mean_intensity(const struct shop *shop)
 struct shop *shop_create(const struct shop_conf *conf, void (*label)(void *self, const struct shop_label *label),
                          void *self)
 {
-    assert(conf->users > 0 && conf->rate > 0);
+    assert(conf->users > 0 && conf->rate > 0 && conf->start_ms >= SHOP_START_MIN);
     struct shop *shop = calloc(1, sizeof *shop);
     assert(shop);
     shop->conf = *conf;
@@ -55,7 +55,6 @@ struct shop *shop_create(const struct shop_conf *conf, void (*label)(void *self,
         struct shop_user *user = &shop->users[i];
         /* The doors opened a little earlier, so that visits are under way when the run starts. */
         int64_t opened = conf->start_ms - (int64_t)(3 * SESSION_MS * user->pace);
-        user->step = STEP_END;
         shop->due[i] = (struct shop_due){people_next_visit_ms(shop, user, opened), i};
     }
     shop->due_n = conf->users;

@@ -20,7 +20,7 @@ struct shop_conf {
     uint32_t users;     /* 1 .. 100,000,000 */
     uint64_t events;    /* shop_next() ends after so many */
     uint64_t seed;
-    int64_t start_ms;   /* Unix time at which the events begin */
+    int64_t start_ms;   /* Unix time at which the events begin; at least SHOP_START_MIN */
     double rate;        /* events per second of event time, as a mean over the whole run; > 0 */
     bool even;          /* exactly start + n / rate as the time of event n: for load at a steady rate */
     bool skew;          /* nine tenths of the events come from one fiftieth of the users */
@@ -36,7 +36,7 @@ struct shop_label {
     size_t n;
 };
 
-enum { SHOP_NONE = -1 };
+enum { SHOP_NONE = -1, SHOP_START_MIN = 86400000 /* times before 1970 have no place in this calendar */ };
 
 struct shop_event {
     uint64_t id;          /* unique within a seed */
@@ -58,7 +58,7 @@ struct shop_event {
 
 struct shop;
 
-/* `label` may be NULL; it is called from within shop_next(). */
+/* `label` may be NULL; it is called from within the shop_next() that returns a fraud's last event. */
 struct shop *shop_create(const struct shop_conf *conf, void (*label)(void *self, const struct shop_label *label),
                          void *self);
 void shop_destroy(struct shop **shop);

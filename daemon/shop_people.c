@@ -101,7 +101,8 @@ int64_t people_drift(struct shop *shop, struct shop_user *user)
     if (user->pace < 1 || !random_chance(r, 0.004))
         return 0;
     user->away = (uint8_t)(2 + random_below(r, 5));
-    user->place = country_place(country_draw(shop), random_bits(r));
+    uint8_t country = country_draw(shop);
+    user->place = country_place(country, random_bits(r));
     return TRAVEL_MS;
 }
 
@@ -119,15 +120,15 @@ static double activity(const struct shop *shop, struct random *r, uint32_t id)
 static void create_user(struct shop *shop, struct shop_user *user, uint32_t id)
 {
     struct random *r = &shop->random;
-    *user = (struct shop_user){
-        .key = random_mix(shop->conf.seed + random_mix(id + UINT64_C(1))),
-        .id = id,
-        .campaign = SHOP_NONE,
-        .tempo = (float)(0.6 + 0.8 * random_unit(r)),
-        .devices = (uint8_t)(1 + random_below(r, 3)),
-        .consent = !random_chance(r, 0.04),
-        .comparer = random_chance(r, 0.3),
-    };
+    user->key = random_mix(shop->conf.seed + random_mix(id + UINT64_C(1)));
+    user->id = id;
+    user->step = STEP_END;
+    user->campaign = SHOP_NONE;
+    /* One draw a statement: C leaves the order within an initialiser or an argument list to the compiler. */
+    user->tempo = (float)(0.6 + 0.8 * random_unit(r));
+    user->devices = (uint8_t)(1 + random_below(r, 3));
+    user->consent = !random_chance(r, 0.04);
+    user->comparer = random_chance(r, 0.3);
     user->home = country_place(country_draw(shop), user->key >> 3);
     user->place = user->home;
     user->favourites[0] = catalogue_popular(shop);
@@ -148,8 +149,9 @@ void people_create(struct shop *shop)
     for (uint32_t i = 0; i < shop->conf.users; i++) {
         struct shop_user *user = &shop->users[i];
         double cycle_ms = 1 / (sessions_per_ms * user->rest_ms / sum);
-        /* Who has to come more often than there is time for clicks faster: sessions fill two fifths of a life. */
-        double pace = 0.4 * cycle_ms / SESSION_MS;
+        /* Who has to come more often than there is time for clicks faster. A session fills at most a seventh of the time
+         * between two, so that a busy hour can still bring several times as many. */
+        double pace = 0.15 * cycle_ms / SESSION_MS;
         user->pace = pace < 1 ? (float)pace : 1;
         user->rest_ms = cycle_ms - SESSION_MS * user->pace;
     }
