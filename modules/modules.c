@@ -2,10 +2,11 @@
 // modules.c - the contents page: every module, in the order of the flow. Nothing else names them.
 #include "gait/module.h"
 
-extern const struct module source_file, decode_json;
+extern const struct module source_file, decode_json, store_memory;
 
 const struct module *const modules[] = {
     &source_file,
     &decode_json,
+    &store_memory,
     NULL,
 };

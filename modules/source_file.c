@@ -2,8 +2,8 @@
 // source_file.c - JSON lines from files, pipes or standard input; `follow` reads on as the file grows, like tail -F.
 //
 // First stage of the flow. All input is partition 0 and one stream: an event's offset is the byte at which its line
-// begins, counted over all files (unpacked), so it grows even when a followed file is rotated or cut. Lines are borrowed
-// slices of large buffers; a buffer is used again when every batch that borrows from it has ended.
+// begins, counted over all files (unpacked), so it grows even when a followed file is rotated or cut. Lines are
+// borrowed slices of large buffers; a buffer is used again when every batch that borrows from it has ended.
 #include "offset_file.h"
 #include "stream.h"
 
@@ -61,13 +61,13 @@ struct source_file {
 static const struct metric source_file_metrics[] = {
     {"gait_source_file_lines_total", METRIC_COUNTER, NULL, "Lines read from files."},
     {"gait_source_file_bytes_total", METRIC_COUNTER, NULL, "Bytes read from files, unpacked."},
-    {"gait_source_file_too_long_total", METRIC_COUNTER, NULL, "Lines longer than line_bytes; they become dead letters."},
+    {"gait_source_file_too_long_total", METRIC_COUNTER, NULL, "Lines longer than line_bytes: dead letters."},
     {"gait_source_file_errors_total", METRIC_COUNTER, NULL, "Files that could not be read to their end."},
     {"gait_source_file_rotations_total", METRIC_COUNTER, NULL, "Times a followed file was replaced or cut."},
     {NULL, 0, NULL, NULL},
 };
 
-/* ---- from one file to the next ------------------------------------------------------------------------------------ */
+/* ---- from one file to the next ---------------------------------------------------------------------------------- */
 
 static bool is_stdin(const char *path)
 {
@@ -174,7 +174,7 @@ static bool was_rotated(struct source_file *s, uint64_t now_ns)
     return now_ns - s->rotated_ns >= rotate_wait_ns;
 }
 
-/* ---- lines -------------------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------------------------------ */
 
 static struct buffer *free_buffer(struct source_file *s)
 {
@@ -304,7 +304,7 @@ static void take_last_line(struct source_file *s, struct batch *b, uint64_t now_
     s->skipping_line = false;
 }
 
-/* ---- run ---------------------------------------------------------------------------------------------------------- */
+/* ---- run -------------------------------------------------------------------------------------------------------- */
 
 /* The open file has no more for now. False: nothing to do before the next tick. */
 static bool at_end(struct source_file *s, struct batch *b, uint64_t now_ns)
@@ -398,7 +398,7 @@ static void run(struct instance *in, struct batch *b)
     }
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------------------------- */
 
 /* A followed file has its own base: find the saved place in it, or in the one that was rotated away meanwhile. */
 static void start_followed(struct source_file *s, int64_t offset)
@@ -419,7 +419,7 @@ static void start_followed(struct source_file *s, int64_t offset)
         s->skip = offset - segment.base - s->resuming;
         return;
     }
-    log_warning(s->in->name, "%s is not the file in which reading stopped, or was cut: reading it from its start", path);
+    log_warning(s->in->name, "%s is not the file in which reading stopped, or was cut: reading from its start", path);
     s->offset = offset;
     s->resuming = false;
     s->skip = 0;
@@ -472,7 +472,7 @@ static void commit(struct instance *in, struct commit *c)
     commit_done(in->engine, in, c, ok);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
 
 static int check_paths(const struct source_file_conf *conf, struct error *err)
 {
@@ -528,8 +528,8 @@ static void close_source(struct instance *in)
 #define AT(member) offsetof(struct source_file_conf, member)
 static const struct option source_file_options[] = {
     {.name = "paths", .type = OPTION_STRINGS, .offset = AT(paths), .flags = OPTION_REQUIRED | OPTION_RESTART,
-     .help = "Files of JSON lines, read one after the other as one stream: plain, gzip or zstd (told by their content). "
-             "\"-\" is standard input."},
+     .help = "Files of JSON lines, read one after the other as one stream: plain, gzip or zstd, told by their content. "
+             "\"-\" is standard input. Relative paths are taken from the working folder."},
     {.name = "follow", .type = OPTION_BOOL, .offset = AT(follow), .initial = "false", .flags = OPTION_RESTART,
      .help = "Go on reading as the file grows, also after it was rotated (PATH.1) or cut. One plain file only."},
     {.name = "offset_file", .type = OPTION_PATH, .offset = AT(offset_file), .flags = OPTION_RESTART,
@@ -543,7 +543,7 @@ static const struct option source_file_options[] = {
 
 const struct module source_file = {
     .name = "source_file",
-    .summary = "Reads JSON lines from files (plain, gzip, zstd), pipes or standard input, and can follow a growing file.",
+    .summary = "Reads JSON lines from files (plain, gzip, zstd), pipes or standard input; can follow a growing file.",
     .stage = STAGE_SOURCE,
     .options = source_file_options,
     .conf_size = sizeof(struct source_file_conf),

@@ -119,6 +119,14 @@ static ssize_t fill(struct stream *s)
     return n;
 }
 
+static enum packing packing_of(const unsigned char *bytes, size_t n)
+{
+    static const unsigned char gzip[] = {0x1f, 0x8b}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
+    if (n >= sizeof gzip && memcmp(bytes, gzip, sizeof gzip) == 0)
+        return PACKING_GZIP;
+    return n >= sizeof zstd && memcmp(bytes, zstd, sizeof zstd) == 0 ? PACKING_ZSTD : PACKING_PLAIN;
+}
+
 /* Wait for four bytes (or the end), then decide once and for all. */
 static ssize_t find_packing(struct stream *s)
 {
@@ -131,18 +139,14 @@ static ssize_t find_packing(struct stream *s)
         if (n == 0)
             break;
     }
-    static const unsigned char gzip[] = {0x1f, 0x8b}, zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
-    if (s->in_n >= 2 && memcmp(s->in, gzip, 2) == 0) {
-        s->packing = PACKING_GZIP;
-        int rc = inflateInit2(&s->gzip, 15 + 16);
+    s->packing = packing_of(s->in, s->in_n);
+    if (s->packing == PACKING_GZIP) {
+        int rc = inflateInit2(&s->gzip, 15 + 16); /* 16: a gzip header and nothing else */
         assert(rc == Z_OK);
         s->gzip_open = true;
-    } else if (s->in_n >= 4 && memcmp(s->in, zstd, 4) == 0) {
-        s->packing = PACKING_ZSTD;
+    } else if (s->packing == PACKING_ZSTD) {
         s->zstd = ZSTD_createDStream();
         assert(s->zstd);
-    } else {
-        s->packing = PACKING_PLAIN;
     }
     return 1;
 }
@@ -255,8 +259,7 @@ bool stream_seek(struct stream *s, int64_t offset)
         return false;
     unsigned char magic[MAGIC_BYTES];
     ssize_t n = pread(s->fd, magic, sizeof magic, 0);
-    bool packed = n == MAGIC_BYTES && ((magic[0] == 0x1f && magic[1] == 0x8b) || memcmp(magic, "\x28\xb5\x2f\xfd", 4) == 0);
-    if (packed || lseek(s->fd, offset, SEEK_SET) != offset)
+    if (n < 0 || packing_of(magic, (size_t)n) != PACKING_PLAIN || lseek(s->fd, offset, SEEK_SET) != offset)
         return false;
     s->packing = PACKING_PLAIN;
     s->position = offset;

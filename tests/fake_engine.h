@@ -134,7 +134,7 @@ void ticket_release(struct ticket *ticket, uint32_t times)
     ticket->holds -= times;
 }
 
-/* ---- building ----------------------------------------------------------------------------------------------------- */
+/* ---- building --------------------------------------------------------------------------------------------------- */
 
 static inline int64_t fake_wall_ms(void *self)
 {
@@ -252,7 +252,8 @@ static inline struct partition *fake_partition(struct engine *e, int32_t id)
 {
     assert_true(e->partitions_n < FAKE_PARTITIONS);
     struct partition *p = &e->partitions[e->partitions_n++];
-    *p = (struct partition){.id = id, .committed = -1, .saved_next = -1, .applied_next = -1, .state = PARTITION_OPENING};
+    *p = (struct partition){.id = id, .committed = -1, .saved_next = -1, .applied_next = -1};
+    p->state = PARTITION_OPENING;
     return p;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_source_file.c - which lines come out of files, pipes and archives, at which offsets, and where a restart goes on.
+// unit_source_file.c - which lines come out of files, pipes and archives, at which offsets; where a restart goes on.
 #include "fake_engine.h"
 
 #include <errno.h>
@@ -118,7 +118,7 @@ static void commit_offset(struct reading *r, int64_t offset)
     assert_int_equal(r->e->commits_ok, before + 1);
 }
 
-/* ---- the tests ---------------------------------------------------------------------------------------------------- */
+/* ---- the tests -------------------------------------------------------------------------------------------------- */
 
 static void test_lines_and_offsets(void **state)
 {
