@@ -21,8 +21,8 @@ const char *option_type_phrase(enum option_type type)
         [OPTION_REAL] = "a number",            [OPTION_STRING] = "a text",
         [OPTION_PATH] = "a path",              [OPTION_ENUM] = "one of several words",
         [OPTION_DURATION] = "a duration",      [OPTION_BYTES] = "a size in bytes",
-        [OPTION_STRINGS] = "a list of texts",  [OPTION_DURATIONS] = "a list of durations",
-        [OPTION_MAP] = "a map of texts",
+        [OPTION_STRINGS] = "a list of texts",  [OPTION_PATHS] = "a list of paths",
+        [OPTION_DURATIONS] = "a list of durations", [OPTION_MAP] = "a map of texts",
     };
     assert((size_t)type < sizeof phrases / sizeof *phrases);
     return phrases[type];
@@ -228,6 +228,12 @@ static const char *read_secret(const struct value_reader *r, const struct option
     return text;
 }
 
+static bool is_path(const struct option *o)
+{
+    return o->type == OPTION_PATH || o->type == OPTION_PATHS;
+}
+
+/* NULL after saying why. */
 static const char *read_text(const struct value_reader *r, const struct option *o, const struct node *node)
 {
     if (node->kind == NODE_MAP && o->flags & OPTION_SECRET)
@@ -235,14 +241,16 @@ static const char *read_text(const struct value_reader *r, const struct option *
     const char *text = scalar(r, o, node);
     if (!text)
         return NULL;
-    return o->type == OPTION_PATH ? resolve(r, text) : copy(r, text);
+    if (!text[0] && (is_path(o) || o->flags & OPTION_REQUIRED)) {
+        fail(r, o, node, "must not be empty");
+        return NULL;
+    }
+    return is_path(o) ? resolve(r, text) : copy(r, text);
 }
 
 static bool read_string(const struct value_reader *r, const struct option *o, const struct node *node, const char **out)
 {
     const char *text = read_text(r, o, node);
-    if (text && !text[0] && (o->flags & OPTION_REQUIRED || o->type == OPTION_PATH))
-        return fail(r, o, node, "must not be empty");
     if (text)
         *out = text;
     return text;
@@ -322,7 +330,8 @@ static bool read_value(const struct value_reader *r, const struct option *o, con
     case OPTION_BYTES:     return read_int(r, o, node, member);
     case OPTION_STRING:
     case OPTION_PATH:      return read_string(r, o, node, member);
-    case OPTION_STRINGS:   return read_strings(r, o, node, member);
+    case OPTION_STRINGS:
+    case OPTION_PATHS:     return read_strings(r, o, node, member);
     case OPTION_DURATIONS: return read_durations(r, o, node, member);
     case OPTION_MAP:       return read_map(r, o, node, member);
     }
@@ -336,7 +345,7 @@ static void set_default(const struct value_reader *r, const struct option *o, vo
 {
     struct node plain = {.kind = NODE_SCALAR, .quoted = true, .text = o->initial};
     const struct node *node = &plain;
-    if (o->type == OPTION_STRINGS || o->type == OPTION_DURATIONS || o->type == OPTION_MAP)
+    if (o->type >= OPTION_STRINGS)
         node = yaml_tree(r->memory, o->initial, strlen(o->initial), r->errors);
     size_t before = r->errors->n;
     bool ok = node && read_value(r, o, node, conf);

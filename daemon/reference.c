@@ -143,6 +143,7 @@ static const char *placeholder(const struct option *o)
     case OPTION_DURATION:  return "1h";
     case OPTION_BYTES:     return "1MB";
     case OPTION_STRINGS:   return "[TEXT]";
+    case OPTION_PATHS:     return "[PATH]";
     case OPTION_DURATIONS: return "[1h]";
     case OPTION_MAP:       return "{KEY: TEXT}";
     }
@@ -169,10 +170,10 @@ static void put_option(FILE *out, const struct option *o, const char *indent)
 void reference_yaml(FILE *out)
 {
     fputs("# SPDX-License-Identifier: Apache-2.0\n"
-          "# Every setting of gaitd with its default. Written by `gaitd options --yaml`; a file of one's own needs only\n"
-          "# what differs (see gaitd.yaml). Settings without a default stand commented out, or with a word in capitals\n"
-          "# where one is required. Of source, decode, store, window, model, score and rule there can be one each: the\n"
-          "# others stand commented out.\n", out);
+          "# Every setting of gaitd with its default. Written by `gaitd options --yaml`; a file of one's own needs\n"
+          "# only what differs (see gaitd.yaml). Settings without a default stand commented out, or with a word in\n"
+          "# capitals where one is required. Of source, decode, store, window, model, score and rule there can be one\n"
+          "# each: the others stand commented out.\n", out);
     struct reference ref;
     for (size_t i = 0; reference_at(i, &ref); i++) {
         const char *indent = !ref.stage ? "  " : ref.alternative ? "#   " : "    ";

@@ -142,9 +142,15 @@ int value_bytes(const char *text, int64_t *out, struct error *err)
 
 static void write_amount(int64_t amount, const struct unit *units, char text[VALUE_TEXT_MAX])
 {
+    const struct unit *largest = units;
+    while (largest->size > amount && largest->size > 1)
+        largest++;
     while (units[1].name && units->size > 1 && (amount == 0 || amount % units->size))
         units++;
-    snprintf(text, VALUE_TEXT_MAX, "%" PRId64 "%s", amount / units->size, units->name);
+    if (amount / units->size > 99999 && units > largest)
+        snprintf(text, VALUE_TEXT_MAX, "%.4g%s", (double)amount / (double)largest->size, largest->name);
+    else
+        snprintf(text, VALUE_TEXT_MAX, "%" PRId64 "%s", amount / units->size, units->name);
 }
 
 void value_duration_text(int64_t ms, char text[VALUE_TEXT_MAX])

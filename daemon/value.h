@@ -17,7 +17,7 @@ int value_real(const char *text, double *out, struct error *err);       /* finit
 int value_duration(const char *text, bool plain_ms, int64_t *out_ms, struct error *err);
 int value_bytes(const char *text, int64_t *out, struct error *err);     /* "64MB", "1 GiB", "4096": powers of 1024 */
 
-/* The other way, as short as exact: "90d", "1536KB". For error texts. */
+/* The other way: "90d", "1536KB"; rounded where exact would be long. For error texts. */
 enum { VALUE_TEXT_MAX = 32 };
 void value_duration_text(int64_t ms, char text[VALUE_TEXT_MAX]);
 void value_bytes_text(int64_t bytes, char text[VALUE_TEXT_MAX]);

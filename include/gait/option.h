@@ -22,6 +22,7 @@ enum option_type {
                      * a plain number only where the name ends in _ms */
     OPTION_BYTES,     /* int64_t bytes; "64MB", "1GiB" (both powers of 1024), plain number = bytes */
     OPTION_STRINGS,   /* struct option_strings: a list, or one scalar */
+    OPTION_PATHS,     /* struct option_strings: the same of paths */
     OPTION_DURATIONS, /* struct option_durations: a list of durations, or one */
     OPTION_MAP,       /* struct option_map: key -> one or several strings, in file order */
 };
