@@ -66,7 +66,7 @@ $(B)/libgait.a: $(LIBOBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(B)/tests/%: $(B)/tests/%.o $(B)/libgait.a
+$(B)/tests/%: $(B)/tests/%.o $(B)/tests/support.o $(B)/libgait.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 units: $(UNITS)
