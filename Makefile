@@ -72,6 +72,10 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/tests/support.o $(B)/libgait.a
 units: $(UNITS)
 	@for t in $(UNITS); do $$t || exit 1; done
 
+# The real binary on each of tests/case, against what is expected.
+cases: $(B)/gaitd
+	tests/cases.py --gaitd $(B)/gaitd $(CASES)
+
 # What one LSTM step costs, by kernel and size of the wave.
 bench-lstm: $(B)/tests/bench/bench_lstm
 	$<
@@ -82,6 +86,6 @@ $(B)/tests/bench/%: $(B)/tests/bench/%.o $(LIBOBJ)
 clean:
 	rm -rf build build-san
 
-.PHONY: bench-lstm all objects units clean
+.PHONY: bench-lstm all objects units cases clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(UNITS:=.d)
