@@ -2,12 +2,14 @@
 // modules.c - the contents page: every module, in the order of the flow. Nothing else names them.
 #include "gait/module.h"
 
-extern const struct module source_file, decode_json, store_memory, window_rolling;
+extern const struct module source_file, decode_json, store_memory, window_rolling, model_lstm, score_interest;
 
 const struct module *const modules[] = {
     &source_file,
     &decode_json,
     &store_memory,
     &window_rolling,
+    &model_lstm,
+    &score_interest,
     NULL,
 };

@@ -527,9 +527,9 @@ static void close_source(struct instance *in)
 
 #define AT(member) offsetof(struct source_file_conf, member)
 static const struct option source_file_options[] = {
-    {.name = "paths", .type = OPTION_STRINGS, .offset = AT(paths), .flags = OPTION_REQUIRED | OPTION_RESTART,
+    {.name = "paths", .type = OPTION_PATHS, .offset = AT(paths), .flags = OPTION_REQUIRED | OPTION_RESTART,
      .help = "Files of JSON lines, read one after the other as one stream: plain, gzip or zstd, told by their content. "
-             "\"-\" is standard input. Relative paths are taken from the working folder."},
+             "\"-\" is standard input."},
     {.name = "follow", .type = OPTION_BOOL, .offset = AT(follow), .initial = "false", .flags = OPTION_RESTART,
      .help = "Go on reading as the file grows, also after it was rotated (PATH.1) or cut. One plain file only."},
     {.name = "offset_file", .type = OPTION_PATH, .offset = AT(offset_file), .flags = OPTION_RESTART,

@@ -98,4 +98,9 @@ void lstm_step(const struct lstm *lstm, uint32_t n, const uint32_t *rows, const 
 /* Logits of one head: h [n × hidden] → y [n × classes]. */
 void lstm_head(const struct lstm *lstm, uint32_t head, uint32_t n, const float *h, float *y);
 
+/* What the model stage computes with at the moment (model_lstm.c): score_ uses its packed heads. Valid until the batch
+ * ends. */
+struct instance;
+const struct lstm *lstm_at_work(const struct instance *model);
+
 #endif

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+// model_lstm.c - the model stage: advances each user's LSTM state by one step for each event, in waves.
+//
+// The k-th event of every user in the batch forms a wave: no user twice in it, so the wave is one matrix multiplication,
+// and each user's events stay in order. The state (h and c of each layer) lies in the user's record with the id of the
+// model that made it. A record with another model's state, or with none, is rebuilt from the ring of last events before
+// its first event of the batch: a new model does not begin cold, and a bad model's states do not outlive it.
+//
+// The module owns the model; batches borrow it until they end. A changed file is loaded beside the model at work and
+// takes its place between two batches, or is refused with a text while the old one goes on.
+#include "gait/cpu.h"
+#include "gait/log.h"
+#include "gait/lstm.h"
+#include "gait/module.h"
+#include "gait/window.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { ROWS_MAX = 96, PREFETCH_ROWS = 6, LINE = 64, WATCH_TICKS = 10 };
+
+struct conf {
+    const char *path;
+    int kernel;
+    bool watch;
+};
+
+/* A model ready to run: complete before it takes the other's place. */
+struct loaded {
+    struct model *model;
+    struct lstm *lstm;
+    struct model_binding binding;
+};
+
+/* A record's section. */
+struct section {
+    uint64_t model_id;  /* whose state it is; 0 = none yet */
+    uint64_t reserved;  /* the state begins on a multiple of 16 bytes */
+    float state[];
+};
+
+struct self {
+    const struct lstm_kernel *kernel;
+    struct loaded at_work;
+    uint32_t state_max;           /* floats that the section has room for */
+    struct timespec file_time;
+    off_t file_size;
+    ino_t file_inode;
+    unsigned ticks;
+    /* scratch of one block of a wave */
+    int32_t *wave;                /* [wave_cap] events of the current wave */
+    uint32_t wave_cap;
+    float *state[ROWS_MAX], *x;
+    uint32_t *rows;
+    double *columns;              /* [columns_cap] one row, for rebuilding */
+    uint32_t columns_cap;
+    uint8_t *own;                 /* [own_cap] ring entries that are this batch's own events */
+    uint32_t own_cap;
+    struct metric_cell *m_steps, *m_rebuilt, *m_rebuild_steps, *m_unknown, *m_loaded, *m_refused;
+};
+
+/* ---- loading ------------------------------------------------------------------------------------------------------ */
+
+static void loaded_free(struct loaded *loaded)
+{
+    lstm_destroy(&loaded->lstm);
+    model_destroy(&loaded->model);
+}
+
+static int loaded_make(struct instance *in, struct loaded *loaded, struct error *err)
+{
+    struct self *self = in->self;
+    const struct conf *conf = in->conf;
+    *loaded = (struct loaded){0};
+    loaded->model = model_load(conf->path, err);
+    if (!loaded->model)
+        return -1;
+    if (model_bind(&loaded->binding, loaded->model, in->types, in->columns, err) < 0) {
+        loaded_free(loaded);
+        return error_prefix(err, "model %s", conf->path);
+    }
+    loaded->lstm = lstm_create(loaded->model, self->kernel, true);
+    if (self->state_max && loaded->lstm->state_floats > self->state_max) {
+        error_set(err, "model %s: a user's state would take %u numbers; the records were laid out for %u when the daemon "
+                  "started: restart it", conf->path, loaded->lstm->state_floats, self->state_max);
+        loaded_free(loaded);
+        return -1;
+    }
+    return 0;
+}
+
+/* True when the file is another one than when it was last looked at. A file that is absent for a moment is not. */
+static bool file_changed(struct self *self, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return false;
+    bool same = st.st_size == self->file_size && st.st_ino == self->file_inode &&
+                st.st_mtim.tv_sec == self->file_time.tv_sec && st.st_mtim.tv_nsec == self->file_time.tv_nsec;
+    self->file_size = st.st_size;
+    self->file_inode = st.st_ino;
+    self->file_time = st.st_mtim;
+    return !same;
+}
+
+/* Between batches, so nobody borrows the old one. */
+static void reload(struct instance *in)
+{
+    struct self *self = in->self;
+    struct loaded next;
+    struct error err;
+    if (loaded_make(in, &next, &err) < 0) {
+        metric_add(self->m_refused, 1);
+        log_error(in->name, "%s; model %s goes on", err.text, model_id(self->at_work.model));
+        return;
+    }
+    metric_add(self->m_loaded, 1);
+    log_notice(in->name, "model %s takes the place of %s", model_id(next.model), model_id(self->at_work.model));
+    loaded_free(&self->at_work);
+    self->at_work = next;
+}
+
+const struct lstm *lstm_at_work(const struct instance *model)
+{
+    return ((const struct self *)model->self)->at_work.lstm;
+}
+
+/* ---- one block of rows -------------------------------------------------------------------------------------------- */
+
+static struct section *section_of(const struct instance *in, struct user *user)
+{
+    return user_section(user, in->user_offset);
+}
+
+static void prefetch_section(const struct instance *in, const struct batch *b, int32_t event, uint32_t floats)
+{
+    const char *at = user_section(b->events[event].record, in->user_offset);
+    for (size_t byte = 0; byte < sizeof(struct section) + floats * sizeof(float); byte += LINE)
+        __builtin_prefetch(at + byte, 1);
+}
+
+static void rows_unknown(struct self *self, const struct event *event, const uint32_t *rows)
+{
+    const struct model *m = self->at_work.model;
+    for (uint32_t e = 0; e < m->embeddings_n; e++)
+        if (rows[e] == 0 && (m->embeddings[e].field == MODEL_CATEGORY ? event->category.len > 0
+                             : m->embeddings[e].field == MODEL_ITEM   ? event->item.len > 0
+                                                                      : false))
+            metric_add(self->m_unknown, 1);
+}
+
+/* The state before the step, and the step's inputs. */
+static void gather_block(struct instance *in, struct batch *b, const int32_t *events, uint32_t n)
+{
+    struct self *self = in->self;
+    const struct lstm *l = self->at_work.lstm;
+    const struct model *m = l->model;
+    uint32_t width = b->hidden_n;
+    size_t top = l->h_at[m->layers_n - 1];
+    for (uint32_t row = 0; row < n; row++) {
+        if (row + PREFETCH_ROWS < n)
+            prefetch_section(in, b, events[row + PREFETCH_ROWS], l->state_floats);
+        int32_t i = events[row];
+        struct section *section = section_of(in, b->events[i].record);
+        uint32_t *rows = self->rows + (size_t)row * m->embeddings_n;
+        self->state[row] = section->state;
+        b->has_before[i] = section->model_id == m->id;
+        if (!b->has_before[i]) { /* nothing in the ring to rebuild it from: the user's first event */
+            memset(section->state, 0, l->state_floats * sizeof *section->state);
+            section->model_id = m->id;
+        }
+        memcpy(b->hidden_before + (size_t)i * width, section->state + top, width * sizeof(float));
+        model_rows_of_event(&self->at_work.binding, &b->events[i], rows);
+        rows_unknown(self, &b->events[i], rows);
+        lstm_input(l, &self->at_work.binding, rows, batch_row(b, (uint32_t)i), self->x + (size_t)row * l->input);
+    }
+}
+
+static void run_block(struct instance *in, struct batch *b, const int32_t *events, uint32_t n)
+{
+    struct self *self = in->self;
+    const struct lstm *l = self->at_work.lstm;
+    size_t top = l->h_at[l->model->layers_n - 1];
+    gather_block(in, b, events, n);
+    lstm_step(l, n, self->rows, self->x, self->state);
+    for (uint32_t row = 0; row < n; row++)
+        memcpy(b->hidden + (size_t)events[row] * b->hidden_n, self->state[row] + top, b->hidden_n * sizeof(float));
+}
+
+/* ---- rebuilding from the ring ------------------------------------------------------------------------------------- */
+
+/* A user whose state is to be rebuilt: which of its ring events come before this batch. */
+struct rebuild {
+    struct user *user;
+    struct section *section;
+    uint32_t n, done;
+    uint32_t *index;      /* [n] of the ring, oldest first */
+};
+
+static bool same_event(const struct window_event *w, const struct event *event)
+{
+    return w->ts_ms == event->ts_ms && w->type == event->type && w->category == window_hash32(event->category) &&
+           w->item == window_hash32(event->item);
+}
+
+/* The window stage has put this batch's events into the ring already, each in its place in time: look for them from the
+ * newest on, and take each once. Of two equal events it does not matter which is taken. */
+static void mark_own(struct self *self, const struct instance *window, const struct batch *b, int32_t first, uint32_t n)
+{
+    struct user *user = b->events[first].record;
+    if (n == 0)
+        return;
+    memset(self->own, 0, n);
+    for (int32_t i = first; i >= 0; i = b->events[i].next_of_user) {
+        if (b->events[i].verdict != EVENT_OK)
+            continue;
+        for (uint32_t at = n; at-- > 0;) {
+            struct window_event w = window_ring_at(window, user, at);
+            if (!self->own[at] && same_event(&w, &b->events[i])) {
+                self->own[at] = 1;
+                break;
+            }
+        }
+    }
+}
+
+static uint32_t rebuild_plan(struct self *self, const struct instance *window, struct batch *b, int32_t first,
+                             struct rebuild *plan)
+{
+    struct user *user = b->events[first].record;
+    uint32_t ring = window_ring_count(window, user);
+    if (self->own_cap < ring) {
+        free(self->own);
+        self->own_cap = window_ring_size(window);
+        self->own = calloc(self->own_cap, 1);
+        assert(self->own && self->own_cap >= ring);
+    }
+    mark_own(self, window, b, first, ring);
+    plan->user = user;
+    plan->n = plan->done = 0;
+    plan->index = arena_take(b->arena, (ring + 1) * sizeof *plan->index);
+    for (uint32_t at = 0; at < ring && plan->index; at++)
+        if (!self->own[at])
+            plan->index[plan->n++] = at;
+    return plan->n;
+}
+
+/* One step of all plans that have one left, as a wave. */
+static uint32_t rebuild_wave(struct instance *in, const struct instance *window, struct rebuild *plans, uint32_t n)
+{
+    struct self *self = in->self;
+    const struct lstm *l = self->at_work.lstm;
+    uint32_t width = columns_width(in->columns), used = 0;
+    for (uint32_t p = 0; p < n; p++) {
+        if (plans[p].done == plans[p].n)
+            continue;
+        uint32_t index = plans[p].index[plans[p].done++], *rows = self->rows + (size_t)used * l->model->embeddings_n;
+        struct window_event event = window_ring_at(window, plans[p].user, index);
+        memset(self->columns, 0, width * sizeof *self->columns);
+        window_columns_at(window, plans[p].user, index, -1, self->columns);
+        model_rows_of_ring(&self->at_work.binding, &event, rows);
+        lstm_input(l, &self->at_work.binding, rows, self->columns, self->x + (size_t)used * l->input);
+        self->state[used++] = plans[p].section->state;
+    }
+    lstm_step(l, used, self->rows, self->x, self->state);
+    metric_add(self->m_rebuild_steps, used);
+    return used;
+}
+
+/* Users in this block of a wave whose state is not this model's. Without anything in the ring they stay as they are. */
+static void rebuild_block(struct instance *in, struct batch *b, const int32_t *events, uint32_t n)
+{
+    struct self *self = in->self;
+    const struct lstm *l = self->at_work.lstm;
+    const struct instance *window = engine_instance(in->engine, STAGE_WINDOW);
+    struct rebuild plans[ROWS_MAX];
+    uint32_t plans_n = 0;
+    for (uint32_t row = 0; row < n && window; row++) {
+        struct section *section = section_of(in, b->events[events[row]].record);
+        if (section->model_id == l->model->id)
+            continue;
+        plans[plans_n].section = section;
+        if (rebuild_plan(self, window, b, events[row], &plans[plans_n]) == 0)
+            continue;
+        memset(section->state, 0, l->state_floats * sizeof *section->state);
+        section->model_id = l->model->id;
+        plans_n++;
+    }
+    if (plans_n == 0)
+        return;
+    metric_add(self->m_rebuilt, plans_n);
+    while (rebuild_wave(in, window, plans, plans_n) > 0)
+        ;
+}
+
+/* ---- the batch ---------------------------------------------------------------------------------------------------- */
+
+/* Event `i` of a user, or the next one of the same user that counts. */
+static int32_t next_counting(const struct batch *b, int32_t i)
+{
+    while (i >= 0 && b->events[i].verdict != EVENT_OK)
+        i = b->events[i].next_of_user;
+    return i;
+}
+
+static uint32_t first_wave(const struct batch *b, int32_t *wave)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        int32_t first = b->events[i].record && b->events[i].wave == 0 ? next_counting(b, (int32_t)i) : -1;
+        if (first >= 0)
+            wave[n++] = first;
+    }
+    return n;
+}
+
+static uint32_t next_wave(const struct batch *b, int32_t *wave, uint32_t n)
+{
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        int32_t next = next_counting(b, b->events[wave[k]].next_of_user);
+        if (next >= 0)
+            wave[kept++] = next;
+    }
+    return kept;
+}
+
+/* Scratch grows only when batches or rows of columns have become larger than ever before. */
+static void scratch_grow(struct self *self, uint32_t events, uint32_t columns)
+{
+    if (self->wave_cap < events) {
+        free(self->wave);
+        self->wave = calloc(events, sizeof *self->wave);
+        self->wave_cap = events;
+    }
+    if (self->columns_cap < columns) {
+        free(self->columns);
+        self->columns = calloc(columns, sizeof *self->columns);
+        self->columns_cap = columns;
+    }
+    assert((self->wave || !events) && (self->columns || !columns));
+}
+
+static void lstm_run(struct instance *in, struct batch *b)
+{
+    struct self *self = in->self;
+    b->model = self->at_work.model;
+    batch_hidden(b, model_hidden(b->model));
+    scratch_grow(self, b->cap, columns_width(in->columns));
+    uint32_t n = first_wave(b, self->wave);
+    for (bool first = true; n > 0; first = false) {
+        for (uint32_t from = 0; from < n; from += ROWS_MAX) {
+            uint32_t rows = n - from < ROWS_MAX ? n - from : ROWS_MAX;
+            for (uint32_t row = 0; row < rows && row < PREFETCH_ROWS; row++)
+                prefetch_section(in, b, self->wave[from + row], self->at_work.lstm->state_floats);
+            if (first)
+                rebuild_block(in, b, self->wave + from, rows);
+            run_block(in, b, self->wave + from, rows);
+        }
+        metric_add(self->m_steps, n);
+        n = next_wave(b, self->wave, n);
+    }
+}
+
+static void lstm_flow(struct instance *in, const struct flow *flow)
+{
+    struct self *self = in->self;
+    const struct conf *conf = in->conf;
+    if (flow->kind != FLOW_TICK || !conf->watch || ++self->ticks % WATCH_TICKS != 0)
+        return;
+    if (file_changed(self, conf->path))
+        reload(in);
+}
+
+/* u64 model id, u32 floats, floats. A state of another size is another model's: it is passed over, and rebuilt. */
+static void lstm_record(struct instance *in, struct user *user, struct record_io *io)
+{
+    struct self *self = in->self;
+    struct section *section = section_of(in, user);
+    uint32_t expected = self->at_work.lstm->state_floats, n = section->model_id ? expected : 0;
+    if (io->writing && section->model_id != self->at_work.model->id)
+        n = 0;
+    uint64_t id = n ? section->model_id : 0;
+    record_u64(io, &id);
+    record_u32(io, &n);
+    if (io->failed || io->writing) {
+        record_f32s(io, section->state, io->failed ? 0 : n);
+        return;
+    }
+    if (n > (size_t)(io->end - io->at) / sizeof(float)) {
+        io->failed = true;
+        return;
+    }
+    if (n != expected || id != self->at_work.model->id) {
+        io->at += n * sizeof(float);
+        section->model_id = 0;
+        return;
+    }
+    record_f32s(io, section->state, n);
+    section->model_id = id;
+}
+
+static void lstm_close(struct instance *in)
+{
+    struct self *self = in->self;
+    if (!self)
+        return;
+    loaded_free(&self->at_work);
+    free(self->wave);
+    free(self->x);
+    free(self->rows);
+    free(self->columns);
+    free(self->own);
+    free(self);
+    in->self = NULL;
+}
+
+static const struct metric lstm_metrics[] = {
+    {"gait_model_steps_total", METRIC_COUNTER, NULL, "LSTM steps: one for each event."},
+    {"gait_model_rebuilt_users_total", METRIC_COUNTER, NULL, "Users whose state was rebuilt from the ring of last events."},
+    {"gait_model_rebuild_steps_total", METRIC_COUNTER, NULL, "LSTM steps spent on rebuilding."},
+    {"gait_model_unknown_names_total", METRIC_COUNTER, NULL,
+     "Categories and items of events that the model's vocabulary does not have."},
+    {"gait_model_loads_total", METRIC_COUNTER, "result", "Model files loaded while running, by result."},
+    {NULL, 0, NULL, NULL},
+};
+
+static int lstm_open(struct instance *in, bool check, struct error *err)
+{
+    (void)check;
+    const struct conf *conf = in->conf;
+    struct self *self = in->self = calloc(1, sizeof *self);
+    assert(self);
+    self->kernel = lstm_kernel_find(lstm_kernel_names[conf->kernel], cpu_features(), err);
+    if (!self->kernel)
+        return -1;
+    file_changed(self, conf->path);
+    if (loaded_make(in, &self->at_work, err) < 0)
+        return error_prefix(err, "path");
+    const struct lstm *l = self->at_work.lstm;
+    self->state_max = l->state_floats;
+    in->user_size = sizeof(struct section) + l->state_floats * sizeof(float);
+    /* A later model may have other inputs: room for the widest. */
+    self->x = calloc((size_t)ROWS_MAX * MODEL_WIDTH_MAX, sizeof *self->x);
+    self->rows = calloc((size_t)ROWS_MAX * MODEL_EMBEDDINGS_MAX, sizeof *self->rows);
+    assert(self->x && self->rows);
+    self->m_steps = metric_cell(in->metrics, "gait_model_steps_total", NULL);
+    self->m_rebuilt = metric_cell(in->metrics, "gait_model_rebuilt_users_total", NULL);
+    self->m_rebuild_steps = metric_cell(in->metrics, "gait_model_rebuild_steps_total", NULL);
+    self->m_unknown = metric_cell(in->metrics, "gait_model_unknown_names_total", NULL);
+    self->m_loaded = metric_cell(in->metrics, "gait_model_loads_total", "loaded");
+    self->m_refused = metric_cell(in->metrics, "gait_model_loads_total", "refused");
+    log_notice(in->name, "model %s of %s, kernel %s", model_id(self->at_work.model), conf->path, self->kernel->name);
+    return 0;
+}
+
+static const struct option lstm_options[] = {
+    {.name = "path", .type = OPTION_PATH, .offset = offsetof(struct conf, path), .flags = OPTION_REQUIRED,
+     .help = "The model file, made by gaitd train: safetensors."},
+    {.name = "kernel", .type = OPTION_ENUM, .offset = offsetof(struct conf, kernel), .initial = "auto",
+     .choices = lstm_kernel_names, .flags = OPTION_RESTART,
+     .help = "Which instructions compute the model. auto takes the widest that processor and system allow."},
+    {.name = "watch", .type = OPTION_BOOL, .offset = offsetof(struct conf, watch), .initial = "true",
+     .help = "Look at the file every second and take over a new model between two batches. A file that cannot be loaded is "
+             "refused with a line in the log, and the old model goes on."},
+    {.name = NULL},
+};
+
+const struct module model_lstm = {
+    .name = "model_lstm",
+    .summary = "Advances each user's LSTM state by one step for each event.",
+    .stage = STAGE_MODEL,
+    .options = lstm_options,
+    .conf_size = sizeof(struct conf),
+    .metrics = lstm_metrics,
+    .record_version = 1,
+    .open = lstm_open,
+    .run = lstm_run,
+    .flow = lstm_flow,
+    .record = lstm_record,
+    .close = lstm_close,
+};
