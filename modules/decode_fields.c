@@ -33,7 +33,7 @@ struct reading {
     struct arena *arena;
 };
 
-/* ---- what was wrong ----------------------------------------------------------------------------------------------- */
+/* ---- what was wrong -------------------------------------------------------------------------------------------- */
 
 /* The value as a person would recognise it: "text 'abc'", "number -5". */
 static void show_value(const struct reading *r, enum decode_field field, char *out, size_t cap)
@@ -70,7 +70,7 @@ static bool refuse(struct reading *r, enum event_verdict verdict, enum decode_fi
     return false;
 }
 
-/* ---- single values ------------------------------------------------------------------------------------------------ */
+/* ---- single values --------------------------------------------------------------------------------------------- */
 
 static bool present(const struct reading *r, enum decode_field field)
 {
@@ -132,7 +132,7 @@ static bool text_is(struct str text, const char *word)
     return text.len == strlen(word) && strncasecmp(text.at, word, text.len) == 0;
 }
 
-/* ---- fields ------------------------------------------------------------------------------------------------------- */
+/* ---- fields ---------------------------------------------------------------------------------------------------- */
 
 static bool check_consent(struct reading *r)
 {
@@ -242,7 +242,7 @@ static bool check_numbers(struct reading *r)
     return true;
 }
 
-/* ---- text that outlives the parser's buffer ----------------------------------------------------------------------- */
+/* ---- text that outlives the parser's buffer -------------------------------------------------------------------- */
 
 /* The strings lie close together in the parser's buffer: one copy of the whole stretch is cheaper than one for each. In
  * a long event they are far apart, and then each is copied by itself. */

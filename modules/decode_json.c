@@ -35,7 +35,7 @@ static const char *const time_choices[] = {"auto", "ms", "s", "us", "iso8601", N
 static const char *const consent_choices[] = {"obey", "ignore", NULL};
 static const char *const unknown_choices[] = {"refuse", "ignore", NULL};
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------------------------- */
 
 static const struct option_map_entry *map_find(const struct option_map *map, const char *key)
 {
@@ -146,7 +146,7 @@ static void decode_json_close(struct instance *in)
     in->self = NULL;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------------------------- */
 
 /* Messages lie wherever the source's buffers are: have the next ones on their way while this one is parsed. */
 static void prefetch(const struct batch *b, uint32_t i)

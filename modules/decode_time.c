@@ -27,7 +27,7 @@ bool decode_number(struct str text, double *value)
     return digit && end == buf + text.len && isfinite(*value);
 }
 
-/* ---- ISO 8601 ----------------------------------------------------------------------------------------------------- */
+/* ---- ISO 8601 -------------------------------------------------------------------------------------------------- */
 
 /* Exactly `digits` of them; -1 when there is something else. */
 static int take_digits(const char **at, const char *end, int digits)
@@ -135,7 +135,7 @@ bool decode_time_iso8601(struct str text, int64_t *ts_ms)
     return *ts_ms >= 0 && *ts_ms <= TIME_MAX_MS;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------ */
+/* ---- numbers --------------------------------------------------------------------------------------------------- */
 
 static enum decode_time unit_of(double value)
 {

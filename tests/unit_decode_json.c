@@ -121,7 +121,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* ---- what a good event gives -------------------------------------------------------------------------------------- */
+/* ---- what a good event gives ----------------------------------------------------------------------------------- */
 
 static void test_every_field_of_the_default_format(void **state)
 {
@@ -254,7 +254,7 @@ static void test_the_last_of_equal_keys_counts(void **state)
     assert_text(decode(f, with("\"user_id\":null"))->user, "u1");
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------------------------ */
 
 static void expect_time(struct fixture *f, const char *ts, int64_t ts_ms)
 {
@@ -320,7 +320,7 @@ static void test_time_by_option(void **state)
     }
 }
 
-/* ---- bad input ---------------------------------------------------------------------------------------------------- */
+/* ---- bad input ------------------------------------------------------------------------------------------------- */
 
 static void test_broken_json(void **state)
 {
@@ -435,7 +435,7 @@ static void test_a_full_arena_refuses(void **state)
     expect(f, with("\"item_id\":\"i\""), EVENT_TOO_LARGE);
 }
 
-/* ---- consent ------------------------------------------------------------------------------------------------------ */
+/* ---- consent --------------------------------------------------------------------------------------------------- */
 
 static void test_consent_comes_first(void **state)
 {
@@ -464,7 +464,7 @@ static void test_consent_by_option(void **state)
     expect(f, with("\"consent\":false"), EVENT_OK);
 }
 
-/* ---- mapping ------------------------------------------------------------------------------------------------------ */
+/* ---- mapping --------------------------------------------------------------------------------------------------- */
 
 #define STRINGS(...) {(const char *[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)}
 

@@ -40,7 +40,7 @@ struct decode_values {
     union decode_value at[DECODE_FIELDS];
 };
 
-/* ---- plan (modules/decode_plan.c) -------------------------------------------------------------------------------- */
+/* ---- plan (modules/decode_plan.c) ------------------------------------------------------------------------------ */
 struct decode_plan;
 
 struct decode_plan *decode_plan_create(void);
@@ -50,7 +50,7 @@ void decode_plan_destroy(struct decode_plan **plan);
  * an object the last value counts. -1 with a text. */
 int decode_plan_add(struct decode_plan *plan, enum decode_field field, const char *path, struct error *err);
 
-/* ---- decoder (modules/decode_simdjson.cc) ------------------------------------------------------------------------ */
+/* ---- decoder (modules/decode_simdjson.cc) ---------------------------------------------------------------------- */
 struct decoder;
 
 /* The plan is borrowed and complete by now. Memory: about 16 bytes for each of max_bytes, touched only as far as events
