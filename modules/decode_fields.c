@@ -2,7 +2,8 @@
 // decode_fields.c - what a payload says of an event, checked field by field. Part of decode_json.
 //
 // The first fault decides the verdict; consent comes before everything else, because an event without it must not reach
-// the dead-letter output for another fault. Refused, not repaired: a wrong price that is taken for 0 is found by nobody.
+// the dead-letter output for another fault. Refused, not repaired: nobody finds a
+// wrong price that was taken for 0.
 #include "decode_fields.h"
 
 #include <assert.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// decode_json.c - the decode stage for JSON: from a message's bytes to a struct event, or to the verdict that refuses it.
+// decode_json.c - the decode stage for JSON: from a message's bytes to a struct event, or to a verdict that refuses it.
 //
 //   raw bytes ─(decode_simdjson.cc, along the plan)─► values ─(decode_fields.c, by the rules)─► event, verdict, detail
 //
@@ -123,7 +123,8 @@ static int decode_json_open(struct instance *in, bool check, struct error *err)
         return -1;
     d->decoder = decoder_create(d->plan, (size_t)conf->max_event_bytes, (size_t)conf->max_depth);
     if (!d->decoder)
-        return error_set(err, "max_event_bytes: no memory for a parser of %lld bytes", (long long)conf->max_event_bytes);
+        return error_set(err, "max_event_bytes: no memory for a parser of %lld bytes",
+                         (long long)conf->max_event_bytes);
     d->rules = (struct decode_rules){
         .time = (enum decode_time)conf->time,
         .obey_consent = conf->consent == CONSENT_OBEY,

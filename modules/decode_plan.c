@@ -104,7 +104,8 @@ int decode_plan_add(struct decode_plan *plan, enum decode_field field, const cha
         uint32_t len;
         rest = next_key(rest, key, &len);
         if (len == 0)
-            return error_set(err, "'%s' has an empty key; a path is keys joined by dots, such as properties.price", path);
+            return error_set(err, "'%s' has an empty key; a path is keys joined by dots, such as properties.price",
+                             path);
         if (depth == DECODE_PATH_DEPTH)
             return error_set(err, "'%s' has more than %d keys", path, DECODE_PATH_DEPTH);
         node = node_child(node, key, len);

@@ -148,8 +148,10 @@ static bool time_of_integer(enum decode_time format, int64_t value, int64_t *ts_
         return false;
     if (format == DECODE_TIME_AUTO)
         format = unit_of((double)value);
+    if (format == DECODE_TIME_S && value > TIME_MAX_MS / 1000)
+        return false;
     *ts_ms = format == DECODE_TIME_S ? value * 1000 : format == DECODE_TIME_MS ? value : (value + 500) / 1000;
-    return value <= TIME_MAX_MS * 1000 && *ts_ms <= TIME_MAX_MS && (format != DECODE_TIME_S || value <= TIME_MAX_MS / 1000);
+    return *ts_ms <= TIME_MAX_MS;
 }
 
 static bool time_of_real(enum decode_time format, double value, int64_t *ts_ms)

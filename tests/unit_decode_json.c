@@ -500,7 +500,8 @@ static void test_paths_and_fallbacks(void **state)
                   "\"user_id\":\"not read\"}");
     assert_text(e->user, "u");
     assert_null(e->item.at);
-    e = decode(f, "{\"type\":\"login\",\"ts\":1,\"userId\":\"u\",\"properties\":{\"products\":{\"1\":{\"sku\":\"k\"}}}}");
+    e = decode(f, "{\"type\":\"login\",\"ts\":1,\"userId\":\"u\","
+                  "\"properties\":{\"products\":{\"1\":{\"sku\":\"k\"}}}}");
     assert_text(e->item, "k");
 }
 
