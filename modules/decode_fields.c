@@ -14,7 +14,7 @@
 /* Bounds that leave room for sums: price × quantity in 1/10,000 units stays below 2^63 / 100. */
 static const double PRICE_MAX = 1e12, QUANTITY_MAX = 1e6, AMOUNT_MAX = 9e12, LOAD_MS_MAX = 86400e3;
 
-enum { DETAIL_BYTES = 200, SHOWN_BYTES = 40, NUMBER_BYTES = 24, COPY_WHOLE_BYTES = 4096 };
+enum { DETAIL_BYTES = 200, SHOWN_BYTES = 40, NUMBER_BYTES = 24 };
 
 const char *const decode_field_names[DECODE_FIELDS] = {
     [DECODE_TYPE] = "type",         [DECODE_USER] = "user_id",     [DECODE_TS] = "ts",
@@ -81,8 +81,10 @@ static bool present(const struct reading *r, enum decode_field field)
 static bool write_integer(struct reading *r, uint64_t magnitude, bool negative, struct str *to)
 {
     char *text = arena_take(r->arena, NUMBER_BYTES);
-    if (!text)
+    if (!text) {
+        decode_out_of_room(r->event);
         return false;
+    }
     char *at = text + NUMBER_BYTES;
     do
         *--at = (char)('0' + magnitude % 10);
@@ -243,36 +245,10 @@ static bool check_numbers(struct reading *r)
     return true;
 }
 
-/* ---- text that outlives the parser's buffer -------------------------------------------------------------------- */
-
-/* The strings lie close together in the parser's buffer: one copy of the whole stretch is cheaper than one for each. In
- * a long event they are far apart, and then each is copied by itself. */
-static bool keep_texts(struct decode_values *values, struct arena *arena)
+void decode_out_of_room(struct event *event)
 {
-    uintptr_t low = UINTPTR_MAX, high = 0;
-    for (int i = 0; i < DECODE_FIELDS; i++) {
-        if (values->kind[i] != DECODE_TEXT)
-            continue;
-        uintptr_t at = (uintptr_t)values->at[i].text.at;
-        low = at < low ? at : low;
-        high = at + values->at[i].text.len > high ? at + values->at[i].text.len : high;
-    }
-    if (high == 0)
-        return true;
-    bool whole = high - low <= COPY_WHOLE_BYTES;
-    char *stretch = whole ? arena_take(arena, high - low) : NULL;
-    if (stretch)
-        memcpy(stretch, (const void *)low, high - low);
-    for (int i = 0; i < DECODE_FIELDS; i++) {
-        if (values->kind[i] != DECODE_TEXT)
-            continue;
-        struct str *text = &values->at[i].text;
-        text->at = whole ? (stretch ? stretch + ((uintptr_t)text->at - low) : NULL)
-                         : arena_copy(arena, text->at, text->len);
-        if (!text->at)
-            return false;
-    }
-    return true;
+    event->verdict = EVENT_TOO_LARGE;
+    event->detail = "the batch's memory is used up";
 }
 
 void decode_fields(const struct decode_rules *rules, struct decode_values *values, struct event *event,
@@ -280,11 +256,6 @@ void decode_fields(const struct decode_rules *rules, struct decode_values *value
 {
     struct reading r = {.rules = rules, .values = values, .event = event, .arena = arena};
     event->verdict = EVENT_OK;
-    if (!keep_texts(values, arena)) {
-        event->verdict = EVENT_TOO_LARGE;
-        event->detail = "the batch's memory is used up";
-        return;
-    }
     if (!check_consent(&r) || !check_type(&r) || !check_user(&r) || !check_time(&r) || !check_texts(&r))
         return;
     check_numbers(&r);

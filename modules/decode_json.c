@@ -15,7 +15,8 @@
 
 enum { CONSENT_OBEY, CONSENT_IGNORE };
 enum { UNKNOWN_REFUSE, UNKNOWN_IGNORE };
-enum { USER_BYTES_WITHOUT_TABLE = 1024, PREFETCH_EVENTS = 2, CACHE_LINE_BYTES = 64, PREFETCH_BYTES_MAX = 512 };
+enum { USER_BYTES_WITHOUT_TABLE = 1024, PREFETCH_EVENTS = 2, CACHE_LINE_BYTES = 64, PREFETCH_BYTES_MAX = 512,
+       LONG_EVENT_BYTES = 16384 };
 
 struct decode_json_conf {
     struct option_map fields, types;
@@ -28,6 +29,7 @@ struct decode_json {
     struct decode_plan *plan;
     struct decode_types *types;
     struct decoder *decoder;
+    char *long_room;             /* where long events are parsed: max_event_bytes and the padding */
     struct decode_rules rules;
 };
 
@@ -122,7 +124,8 @@ static int decode_json_open(struct instance *in, bool check, struct error *err)
     if (open_plan(d, conf, err) < 0 || open_types(d, conf, in->types, err) < 0)
         return -1;
     d->decoder = decoder_create(d->plan, (size_t)conf->max_event_bytes, (size_t)conf->max_depth);
-    if (!d->decoder)
+    d->long_room = malloc((size_t)conf->max_event_bytes + DECODE_PADDING);
+    if (!d->decoder || !d->long_room)
         return error_set(err, "max_event_bytes: no memory for a parser of %lld bytes",
                          (long long)conf->max_event_bytes);
     d->rules = (struct decode_rules){
@@ -141,6 +144,7 @@ static void decode_json_close(struct instance *in)
     if (!d)
         return;
     decoder_destroy(&d->decoder);
+    free(d->long_room);
     decode_plan_destroy(&d->plan);
     decode_types_destroy(&d->types);
     free(d);
@@ -160,10 +164,38 @@ static void prefetch(const struct batch *b, uint32_t i)
         __builtin_prefetch(raw.at + at);
 }
 
+/* Of a long event only the few strings that matter go into the arena. False when it is full. */
+static bool keep_texts(struct decode_values *values, struct arena *arena)
+{
+    for (int i = 0; i < DECODE_FIELDS; i++) {
+        struct str *text = &values->at[i].text;
+        if (values->kind[i] == DECODE_TEXT && !(text->at = arena_copy(arena, text->at, text->len)))
+            return false;
+    }
+    return true;
+}
+
+static void parse_event(struct decode_json *d, struct event *event, struct arena *arena)
+{
+    struct decode_values values;
+    bool is_long = event->raw.len > LONG_EVENT_BYTES;
+    char *room = is_long ? d->long_room : arena_take(arena, event->raw.len + DECODE_PADDING);
+    if (!room) {
+        decode_out_of_room(event);
+        return;
+    }
+    event->verdict = decoder_parse(d->decoder, event->raw, room, &values, &event->detail);
+    if (event->verdict != EVENT_OK)
+        return;
+    if (is_long && !keep_texts(&values, arena))
+        decode_out_of_room(event);
+    else
+        decode_fields(&d->rules, &values, event, arena);
+}
+
 static void decode_event(struct decode_json *d, struct event *event, struct arena *arena)
 {
     size_t from = offsetof(struct event, verdict), to = offsetof(struct event, record);
-    struct decode_values values;
     enum event_verdict source_says = event->verdict;
     memset((char *)event + from, 0, to - from);
     if (source_says != EVENT_OK && source_says != EVENT_EMPTY) {
@@ -176,9 +208,7 @@ static void decode_event(struct decode_json *d, struct event *event, struct aren
         event->detail = "a message without a value";
         return;
     }
-    event->verdict = decoder_parse(d->decoder, event->raw, &values, &event->detail);
-    if (event->verdict == EVENT_OK)
-        decode_fields(&d->rules, &values, event, arena);
+    parse_event(d, event, arena);
 }
 
 static void decode_json_run(struct instance *in, struct batch *b)

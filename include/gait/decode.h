@@ -27,7 +27,7 @@ enum decode_kind {
 };
 
 union decode_value {
-    struct str text; /* unescaped UTF-8 in the decoder's buffer: valid until its next decoder_parse() */
+    struct str text; /* unescaped UTF-8, in the room given to decoder_parse() */
     int64_t integer;
     uint64_t natural;
     double real;
@@ -53,14 +53,17 @@ int decode_plan_add(struct decode_plan *plan, enum decode_field field, const cha
 /* ---- decoder (modules/decode_simdjson.cc) ---------------------------------------------------------------------- */
 struct decoder;
 
+enum { DECODE_PADDING = 64 }; /* simdjson reads so many bytes beyond the text */
+
 /* The plan is borrowed and complete by now. Memory: about 16 bytes for each of max_bytes, touched only as far as events
  * are long. NULL when out of memory. */
 struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes, size_t max_depth);
 void decoder_destroy(struct decoder **decoder);
 
-/* One JSON text of at most max_bytes. EVENT_OK, or what is wrong with it as JSON; `*detail` is then a constant text. A
- * byte order mark before it is passed over. Every byte is checked, those outside the plan too. */
-enum event_verdict decoder_parse(struct decoder *decoder, struct str raw, struct decode_values *values,
+/* One JSON text. EVENT_OK, or what is wrong with it as JSON; `*detail` is then a constant text. A byte order mark before
+ * it is passed over. Every byte is checked, those outside the plan too. `room` has raw.len + DECODE_PADDING bytes; the
+ * values' text lies in it. */
+enum event_verdict decoder_parse(struct decoder *decoder, struct str raw, char *room, struct decode_values *values,
                                  const char **detail);
 
 #endif
