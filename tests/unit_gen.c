@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // unit_gen.c - the generated shop: the same seed gives the same bytes, events are valid and in order of time, and the
 // world they show has the properties that models, rules and benchmarks count on.
-#include "../daemon/shop.h"
+#include "shop.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -178,7 +178,9 @@ static void every_line_is_valid(void **unused)
 static int by_session(const void *a, const void *b)
 {
     const struct shop_event *x = a, *y = b;
-    return x->session != y->session ? (x->session < y->session ? -1 : 1) : x->ts_ms < y->ts_ms ? -1 : x->ts_ms > y->ts_ms;
+    if (x->session != y->session)
+        return x->session < y->session ? -1 : 1;
+    return (x->ts_ms > y->ts_ms) - (x->ts_ms < y->ts_ms);
 }
 
 /* Fewer sessions at each step of the funnel, and figures that a shop would recognise. */
