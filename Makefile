@@ -83,6 +83,12 @@ bench-lstm: $(B)/tests/bench/bench_lstm
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(LIBOBJ)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
+# The pages that are made from the option and metric rows; tests/docs.sh fails when they have fallen behind.
+docs: $(B)/gaitd
+	$(B)/gaitd options --yaml >conf/gaitd.full.yaml
+	$(B)/gaitd options --man >conf/gaitd.conf.5
+	$(B)/gaitd options --metrics >conf/METRICS.md
+
 clean:
 	rm -rf build build-san
 

@@ -180,11 +180,23 @@ static void report_unknown_section(struct loading *l, const struct node *key)
 static void read_sections(struct loading *l, const struct node *root)
 {
     for (const struct config_section *s = config_sections; s->name; s++) {
-        const struct node *section = root ? node_find(root, s->name) : NULL;
+        const struct node *section = node_find(root, s->name);
         struct value_reader r = {.memory = l->config->memory, .folder = l->folder, .errors = l->errors,
                                  .where = s->name, .line = section ? section->key->line : 0};
         config_values(&r, s->options, section, (char *)l->config + s->offset);
     }
+}
+
+/* Here and not only in the engine, because here is the line. */
+static void check_event_types(struct loading *l, const struct node *root)
+{
+    const struct node *engine = node_find(root, "engine");
+    const struct node *node = engine && engine->kind == NODE_MAP ? node_find(engine, "event_types") : NULL;
+    const struct option_strings *more = &l->config->engine.event_types;
+    struct event_types types;
+    struct error err;
+    if (node && event_types_init(&types, more->at, more->n, &err) < 0)
+        config_errors_add(l->errors, node->line, node->column, "engine.event_types: %s", err.text);
 }
 
 /* In flow order, whatever the file's order; sinks in the file's. What is missing is filled in or missed. */
@@ -222,6 +234,7 @@ static void read_root(struct loading *l, const struct node *root)
             report_unknown_section(l, child->key);
     }
     read_sections(l, root);
+    check_event_types(l, root);
     read_stages(l, root);
 }
 

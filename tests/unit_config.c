@@ -89,6 +89,7 @@ static void sections_are_known_and_complete(void **state)
     refuse(LEAST "elephants: 3\n", 3, 1, "there is no section 'elephants'; there are: source, decode");
     refuse(LEAST "engine: fast\n", 3, 9, "engine wants settings (key: value), not a single value");
     refuse(LEAST "engine: {batchs: 2}\n", 3, 10, "engine: there is no setting 'batchs'; did you mean 'batches'?");
+    refuse(LEAST "engine: {event_types: [wish, login]}\n", 3, 23, "event type 'login' is there already");
     refuse(LEAST "log: [debug]\n", 3, 6, "log wants settings (key: value), not a list");
     refuse("- source\n", 1, 1, "a configuration is a map of sections");
     refuse("source\n", 1, 1, "a configuration is a map of sections");
