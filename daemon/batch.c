@@ -68,15 +68,14 @@ struct batch_slot *batch_free_slot(struct engine *e)
     return NULL;
 }
 
-/* The first event lies behind W. Offsets may have holes (transactions, compaction); it is a loss only where the source
- * says that retention has passed W. */
-static void check_gap(struct engine *e, struct partition *p)
+/* Offsets may have holes (transactions, compaction); it is a loss where the source says that retention has passed what
+ * we were to read next: at the start of a partition or, if we are very slow, later. */
+static void report_gap(struct engine *e, struct partition *p)
 {
-    if (p->low <= p->start)
-        return;
-    metric_add(e->m_gap, (double)(p->low - p->start));
+    int64_t lost = p->low - p->read_next;
+    metric_add(e->m_gap, (double)lost);
     log_error("engine", "partition %d: retention deleted %lld events (%lld to %lld) before they were read; the records of "
-              "this partition are marked as degraded", p->id, (long long)(p->low - p->start), (long long)p->start,
+              "this partition are marked as degraded", p->id, (long long)lost, (long long)p->read_next,
               (long long)p->low - 1);
     p->degraded = true;
 }
@@ -93,8 +92,8 @@ void batch_accept(struct engine *e, struct batch *b)
             p = engine_partition(e, event->partition);
         if (!p || p->state != PARTITION_OPEN || event->offset < p->read_next) /* or delivered a second time */
             continue;
-        if (p->read_next >= 0 && event->offset > p->read_next && p->read_next == p->start)
-            check_gap(e, p);
+        if (p->read_next >= 0 && event->offset > p->read_next && p->low > p->read_next)
+            report_gap(e, p);
         p->in_work++;
         p->read_next = event->offset + 1;
         if (kept != i)

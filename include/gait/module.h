@@ -44,6 +44,7 @@ struct instance {
     bool exactly_once;       /* set before open: the configuration asks for engine.delivery: exactly_once */
     bool transactional;      /* sink: set by open when its outputs become visible only by `commit` */
     bool busy;               /* set by instance_busy() */
+    const char *input;       /* source: set by open, what it reads (the topic's or file's name), for dead letters */
 };
 
 enum partition_state {
@@ -64,7 +65,8 @@ struct partition {
     int64_t durable_next;    /* … below which every output is durable: what may be committed */
     int64_t committed_next;  /* … last committed, -1 = nothing yet */
     int64_t saved_next;      /* W as last saved, -1 = none */
-    int64_t low;             /* earliest offset that is still retained, -1 = not known (set by the source at start) */
+    int64_t low;             /* earliest offset that is still retained, -1 = not known; the source sets it when it meets
+                                a hole in the offsets, before the event behind the hole */
     int64_t high;            /* end of the partition as last heard from the source, -1 = not known */
     uint64_t generation;     /* counts take-overs by this process: what belongs to an earlier one is not mixed up */
     uint8_t state;           /* enum partition_state; changed in partition.c only */
