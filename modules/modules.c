@@ -2,14 +2,17 @@
 // modules.c - the contents page: every module, in the order of the flow. Nothing else names them.
 #include "gait/module.h"
 
+extern const struct module source_kafka, sink_kafka;
 extern const struct module source_file, decode_json, store_memory, window_rolling, model_lstm, score_interest;
 
 const struct module *const modules[] = {
+    &source_kafka,
     &source_file,
     &decode_json,
     &store_memory,
     &window_rolling,
     &model_lstm,
     &score_interest,
+    &sink_kafka,
     NULL,
 };

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// sink_kafka.c - scores, alerts and dead letters to Kafka: last stage of the flow.
+//
+// Messages are built in a small scratch buffer, a few dozen at a time, and handed over with one call, so that what is
+// built is still in the cache when the library copies it. The batch's ticket is held once for each message and released
+// by its delivery report (sink_kafka_producer.c). Events below C run silently: their outputs are out already.
+#include "sink_kafka.h"
+
+#include "gait/output.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { CHUNK_MESSAGES = 64, CHUNK_BYTES = 64 << 10, SCRATCH_BYTES = 1 << 20 };
+
+struct sink_kafka {
+    struct instance *in;
+    const struct sink_kafka_conf *conf;
+    struct producer producer;
+    rd_kafka_message_t chunk[CHUNK_MESSAGES];
+    int chunk_n;
+    enum output chunk_output;
+    size_t scratch_n;
+    char scratch[SCRATCH_BYTES];
+};
+
+static const struct metric sink_kafka_metrics[] = {
+    {"gait_sink_kafka_messages_total", METRIC_COUNTER, "output", "Messages handed to the Kafka producer."},
+    {"gait_sink_kafka_undeliverable_total", METRIC_COUNTER, "output", "Messages that are larger than their topic allows."},
+    {"gait_sink_kafka_retried_total", METRIC_COUNTER, NULL, "Deliveries that failed; the message is sent again."},
+    {"gait_sink_kafka_errors_total", METRIC_COUNTER, NULL, "Errors that the Kafka client reported to the producer."},
+    {"gait_sink_kafka_queued_messages", METRIC_GAUGE, NULL, "Messages handed over and not acknowledged."},
+    {"gait_sink_kafka_queued_bytes", METRIC_GAUGE, NULL, "Bytes of messages handed over and not acknowledged."},
+    {"gait_sink_kafka_ack_seconds", METRIC_HISTOGRAM, NULL,
+     "From a message handed over to its acknowledgement, in seconds."},
+    {NULL, 0, NULL, NULL},
+};
+
+/* ---- building messages -------------------------------------------------------------------------------------------- */
+
+static void chunk_flush(struct sink_kafka *s, struct ticket *ticket)
+{
+    if (s->chunk_n == 0)
+        return;
+    ticket_hold(ticket, (uint32_t)s->chunk_n);
+    producer_send(&s->producer, s->chunk_output, s->chunk, s->chunk_n);
+    s->chunk_n = 0;
+    s->scratch_n = 0;
+}
+
+static void chunk_add(struct sink_kafka *s, struct ticket *ticket, struct str key, size_t len)
+{
+    s->chunk[s->chunk_n++] = (rd_kafka_message_t){
+        .payload = s->scratch + s->scratch_n, .len = len, .key = (void *)key.at, .key_len = key.len, ._private = ticket,
+    };
+    s->scratch_n += len;
+    if (s->chunk_n == CHUNK_MESSAGES || s->scratch_n >= CHUNK_BYTES)
+        chunk_flush(s, ticket);
+}
+
+/* A text that fills the scratch would be larger than any reader expects; it is counted, not sent. */
+static void log_unbuilt(struct sink_kafka *s, enum output output)
+{
+    metric_add(s->producer.topics[output].undeliverable, 1);
+    log_often(LOG_ERROR, s->in->name, "a message for topic %s would be longer than %d bytes: given up",
+              s->conf->topics[output], SCRATCH_BYTES);
+}
+
+static bool is_wanted(const struct sink_kafka *s, enum output output)
+{
+    return s->producer.topics[output].handle != NULL;
+}
+
+static void send_scores(struct sink_kafka *s, struct batch *b)
+{
+    s->chunk_output = OUTPUT_SCORE;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct event *event = &b->events[i];
+        if (!b->scores[i].publish || event->silent || event->verdict != EVENT_OK)
+            continue;
+        size_t len = output_score(b, i, s->scratch + s->scratch_n, SCRATCH_BYTES - s->scratch_n);
+        if (len)
+            chunk_add(s, b->ticket, event->user, len);
+        else
+            log_unbuilt(s, OUTPUT_SCORE);
+    }
+    chunk_flush(s, b->ticket);
+}
+
+static void send_alerts(struct sink_kafka *s, struct batch *b)
+{
+    s->chunk_output = OUTPUT_ALERT;
+    for (uint32_t i = 0; i < b->alerts_n; i++) {
+        const struct event *event = &b->events[b->alerts[i].event];
+        if (event->silent || event->verdict != EVENT_OK)
+            continue;
+        size_t len = output_alert(b, &b->alerts[i], s->scratch + s->scratch_n, SCRATCH_BYTES - s->scratch_n);
+        if (len)
+            chunk_add(s, b->ticket, event->user, len);
+        else
+            log_unbuilt(s, OUTPUT_ALERT);
+    }
+    chunk_flush(s, b->ticket);
+}
+
+static void header_number(rd_kafka_headers_t *headers, const char *name, int64_t value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    rd_kafka_header_add(headers, name, -1, text, -1);
+}
+
+/* The original bytes under the original key; all that is known about them in headers. */
+static void send_dead_letter(struct sink_kafka *s, struct batch *b, const struct event *event)
+{
+    const struct instance *source = engine_instance(s->in->engine, STAGE_SOURCE);
+    rd_kafka_headers_t *headers = rd_kafka_headers_new(5);
+    rd_kafka_header_add(headers, "reason", -1, event_verdict_name(event->verdict), -1);
+    if (event->detail)
+        rd_kafka_header_add(headers, "detail", -1, event->detail, -1);
+    rd_kafka_header_add(headers, "topic", -1, source->input ? source->input : "", -1);
+    header_number(headers, "partition", event->partition);
+    header_number(headers, "offset", event->offset);
+    producer_send_with_headers(&s->producer, OUTPUT_DEAD, b->ticket, event->key.at ? event->key : event->user, event->raw,
+                               headers);
+}
+
+static void run(struct instance *in, struct batch *b)
+{
+    struct sink_kafka *s = in->self;
+    if (is_wanted(s, OUTPUT_SCORE))
+        send_scores(s, b);
+    if (is_wanted(s, OUTPUT_ALERT))
+        send_alerts(s, b);
+    for (uint32_t i = 0; is_wanted(s, OUTPUT_DEAD) && i < b->n; i++)
+        if (event_verdict_is_dead(b->events[i].verdict) && !b->events[i].silent)
+            send_dead_letter(s, b, &b->events[i]);
+    instance_busy(in, producer_full(&s->producer));
+}
+
+static void flow(struct instance *in, const struct flow *flow)
+{
+    struct sink_kafka *s = in->self;
+    if (flow->kind == FLOW_TICK)
+        producer_tick(&s->producer);
+}
+
+/* ---- opening and closing ------------------------------------------------------------------------------------------ */
+
+rd_kafka_conf_t *sink_kafka_make_conf(const struct sink_kafka_conf *conf, struct error *err)
+{
+    char linger[32], largest[32];
+    snprintf(linger, sizeof linger, "%" PRId64, conf->linger_ms);
+    snprintf(largest, sizeof largest, "%" PRId64, conf->message_bytes);
+    const struct kafka_setting own[] = {
+        {"enable.idempotence", "true"},
+        {"acks", "all"},
+        {"message.timeout.ms", "0"},                     /* never given up for its age */
+        {"queue.buffering.max.messages", "10000000"},    /* the bounds are ours: see producer_full() */
+        {"queue.buffering.max.kbytes", "2147483647"},
+        {"linger.ms", linger},
+        {"message.max.bytes", largest},
+        {"partitioner", "murmur2_random"},               /* as Java's clients do, so that keys meet in joins */
+        {"topic.metadata.propagation.max.ms", "5000"},
+        {NULL, NULL},
+    };
+    return kafka_conf_create(&conf->kafka, own, err);
+}
+
+static int open_sink(struct instance *in, bool check, struct error *err)
+{
+    const struct sink_kafka_conf *conf = in->conf;
+    rd_kafka_conf_t *made = sink_kafka_make_conf(conf, err);
+    if (!made)
+        return -1;
+    if (check) {
+        rd_kafka_conf_destroy(made);
+        return 0;
+    }
+    struct sink_kafka *s = calloc(1, sizeof *s);
+    assert(s);
+    s->in = in;
+    s->conf = conf;
+    in->self = s;
+    return producer_open(&s->producer, in, made, err);
+}
+
+static void close_sink(struct instance *in)
+{
+    struct sink_kafka *s = in->self;
+    if (!s)
+        return;
+    producer_close(&s->producer);
+    free(s);
+    in->self = NULL;
+}
+
+static const struct option sink_kafka_options[] = {
+    KAFKA_OPTIONS,
+    {"scores", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_SCORE]), "gait.scores", 0, 0, NULL,
+     OPTION_RESTART, "Topic of the scores, keyed by user; off: none are sent."},
+    {"alerts", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_ALERT]), "gait.alerts", 0, 0, NULL,
+     OPTION_RESTART, "Topic of the fraud alerts, keyed by user; off: none are sent."},
+    {"dead_letters", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_DEAD]), "gait.dead", 0, 0, NULL,
+     OPTION_RESTART, "Topic of the events that could not be used: the original bytes, with reason, detail, topic, partition "
+     "and offset as headers; off: they are counted only."},
+    {"linger_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, linger_ms), "1ms", 0, 1000, NULL, OPTION_RESTART,
+     "How long a message may wait for others to travel with. Longer saves work for the broker and adds to the latency."},
+    {"queue_messages", OPTION_INT, offsetof(struct sink_kafka_conf, queue_messages), "100000", 1000, 5000000, NULL,
+     OPTION_RESTART, "Most messages that may wait for their acknowledgement; beyond that, computing waits. A batch's may "
+     "come on top."},
+    {"queue_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, queue_bytes), "32MB", 1 << 20, 4294967296.0, NULL,
+     OPTION_RESTART, "Most bytes of such messages."},
+    {"message_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, message_bytes), "16MB", 65536, 1000000000.0, NULL,
+     OPTION_RESTART, "Largest message that is sent at all. What a topic allows is the broker's setting (max.message.bytes); "
+     "larger dead letters are cut."},
+    {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
+};
+
+const struct module sink_kafka = {
+    .name = "sink_kafka",
+    .summary = "Writes scores, alerts and dead letters to Kafka topics.",
+    .stage = STAGE_SINK,
+    .options = sink_kafka_options,
+    .conf_size = sizeof(struct sink_kafka_conf),
+    .metrics = sink_kafka_metrics,
+    .open = open_sink,
+    .run = run,
+    .flow = flow,
+    .close = close_sink,
+};

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sink_kafka.h - the inside of sink_kafka, shared by sink_kafka.c (what goes out, the module) and sink_kafka_producer.c
+ * (how it goes out: one librdkafka producer, delivery reports, what happens to messages that fail). */
+#ifndef GAIT_MODULES_SINK_KAFKA_H
+#define GAIT_MODULES_SINK_KAFKA_H
+
+#include "kafka.h"
+
+enum output { OUTPUT_SCORE, OUTPUT_ALERT, OUTPUT_DEAD, OUTPUTS };
+
+struct sink_kafka_conf {
+    struct kafka_conf kafka;           /* first: KAFKA_OPTIONS */
+    const char *topics[OUTPUTS];       /* "off": that output is not wanted */
+    int64_t queue_messages, queue_bytes, message_bytes, linger_ms;
+};
+
+/* A message that could not be delivered for now. Counts as outstanding. */
+struct parked {
+    struct parked *next;
+    enum output output;
+    struct ticket *ticket;
+    uint32_t attempts;
+    rd_kafka_headers_t *headers;       /* owned; NULL without */
+    size_t key_len, len;
+    char bytes[];                      /* key, then value */
+};
+
+struct producer_topic {
+    rd_kafka_topic_t *handle;          /* NULL when the output is off */
+    rd_kafka_resp_err_t error;         /* why it cannot be written, as last heard */
+    bool known;                        /* a broker has said that it exists */
+    struct metric_cell *sent, *undeliverable;
+};
+
+struct producer {
+    struct instance *in;
+    const struct sink_kafka_conf *conf;
+    struct kafka_client client;
+    struct kafka_wakeup wakeup;
+    rd_kafka_queue_t *queue;           /* delivery reports, errors, log */
+    struct producer_topic topics[OUTPUTS];
+    uint64_t outstanding_n, outstanding_bytes; /* handed to the library or parked, not acknowledged */
+    struct parked *parked_first, **parked_last;
+    uint64_t parked_n;
+    uint64_t retry_ms, probe_ms;       /* monotonic: not before these */
+    bool reachable, fatal;
+    struct metric_cell *retried, *queued, *queued_bytes, *ack_time;
+};
+
+/* -1 with a text. `conf` is taken over, also on failure. Accepts one that lies zeroed. */
+int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf, struct error *err);
+void producer_close(struct producer *p); /* accepts a half-open one; what is outstanding is given up */
+
+/* Hand over n messages of one output: payload, key (copied) and _private = the ticket, which is held for each. Cannot
+ * fail: what the library refuses is parked and tried again. */
+void producer_send(struct producer *p, enum output output, rd_kafka_message_t *messages, int n);
+/* The same for one message with headers, which are taken over. */
+void producer_send_with_headers(struct producer *p, enum output output, struct ticket *ticket, struct str key,
+                                struct str value, rd_kafka_headers_t *headers);
+void producer_serve(struct producer *p); /* delivery reports and errors that have come */
+void producer_tick(struct producer *p);
+bool producer_full(const struct producer *p);
+
+/* sink_kafka.c: the library's configuration. NULL with a text. */
+rd_kafka_conf_t *sink_kafka_make_conf(const struct sink_kafka_conf *conf, struct error *err);
+
+#endif
