@@ -41,7 +41,8 @@ struct engine {
     bool ready;
     const char *not_ready_why;
     /* what the module said of partitions */
-    unsigned assigned, opened, fenced;
+    unsigned assigned, revoked, lost, opened, fenced;
+    int32_t assigned_ids[FAKE_PARTITIONS], revoked_ids[FAKE_PARTITIONS]; /* the last ones, a ring */
     int64_t assigned_committed, opened_fence, opened_saved;
     struct partition partitions[FAKE_PARTITIONS];
     size_t partitions_n;
@@ -80,9 +81,25 @@ struct partition *engine_partition(struct engine *engine, int32_t id)
 
 void partition_assigned(struct engine *engine, int32_t id, int64_t committed)
 {
-    (void)id;
-    engine->assigned++;
+    engine->assigned_ids[engine->assigned++ % FAKE_PARTITIONS] = id;
     engine->assigned_committed = committed;
+}
+
+void partition_revoked(struct engine *engine, int32_t id)
+{
+    engine->revoked_ids[engine->revoked++ % FAKE_PARTITIONS] = id;
+}
+
+void partition_lost(struct engine *engine, int32_t id)
+{
+    (void)id;
+    engine->lost++;
+}
+
+struct instance *engine_instance(struct engine *engine, enum stage stage)
+{
+    (void)stage;
+    return &engine->in;
 }
 
 void engine_input_ended(struct engine *engine)
