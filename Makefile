@@ -80,7 +80,10 @@ cases: $(B)/gaitd
 bench-lstm: $(B)/tests/bench/bench_lstm
 	$<
 
-$(B)/tests/bench/%: $(B)/tests/bench/%.o $(LIBOBJ)
+bench-window: $(B)/tests/bench/bench_window
+	$< $(or $(USERS),200000) $(or $(EVENTS),2000000)
+
+$(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/support.o $(LIBOBJ)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The pages that are made from the option and metric rows; tests/docs.sh fails when they have fallen behind.
@@ -92,6 +95,6 @@ docs: $(B)/gaitd
 clean:
 	rm -rf build build-san
 
-.PHONY: bench-lstm all objects units cases clean
+.PHONY: bench-lstm bench-window all objects units cases clean
 .SECONDARY:
 -include $(OBJ:.o=.d) $(UNITS:=.d)

@@ -212,7 +212,8 @@ static void walk_ring(struct walk *walk, int64_t edge)
     const struct window *w = window_self(walk->in);
     const int64_t *ts = window_ts(w, walk->base);
     const uint8_t *types = window_types(w, walk->base);
-    bool sums = w->plan.sums, distinct = w->plan.distinct;
+    bool distinct = w->plan.distinct;
+    uint32_t sums = w->plan.sums ? w->sum_types : 0;
     if (walk->next < 0)
         return;
     uint32_t slot = window_slot(w, (const struct window_head *)walk->base, (uint32_t)walk->next);
@@ -222,7 +223,7 @@ static void walk_ring(struct walk *walk, int64_t edge)
         uint8_t type = types[slot];
         walk->all++;
         walk->counts[type]++;
-        if (sums && w->sum_of[type] >= 0) {
+        if (sums & UINT32_C(1) << type) {
             int64_t *sum = &walk->sums[w->sum_of[type]];
             *sum = window_add(*sum, window_rests(w, walk->base)[slot].amount);
         }

@@ -11,8 +11,8 @@
 //
 // A user's section, sized at opening. Zeroed memory is a valid, empty section:
 //
-//   window_head | folded_last[types] | ts[ring] | ids[ids] | category[ring] | type[ring] | has[ring] | rest[ring]
-//   └──────────────────────────── hot: read at every event ────────────────────────────┘   └ one line written
+//   head | folded_last[types] | ts[ring] | id_low[ids] | category[ring] | type[ring] | has[ring] | rest[ring] | id_high
+//   └───────────────────────── hot: read at every event ──────────────────────────┘ └ one line of it written ┘
 //
 // The user's chain of blocks (user.h) belongs to the tiles and is empty as long as no event has left the ring.
 #ifndef WINDOW_PARTS_H
@@ -114,8 +114,10 @@ struct window {
     int64_t tile_ms[WINDOWS_MAX];     /* each a multiple of the one before it */
     uint8_t sum_type[WINDOW_SUMS_MAX];
     int8_t sum_of[EVENT_TYPES_MAX];   /* index of the type's sum or -1 */
+    uint32_t sum_types;               /* bits */
     int64_t lateness_ms, future_ms, session_gap_ms;
-    size_t at_last, at_ts, at_ids, at_category, at_type, at_has, at_rest, hot_bytes; /* offsets in the section */
+    size_t at_last, at_ts, at_id_low, at_id_high, at_category, at_type, at_has, at_rest, hot_bytes, bytes;
+                                      /* offsets in the section, and its size */
     size_t tile_bytes, tiles_head_bytes;
     uint32_t count_id[WINDOWS_MAX][EVENT_TYPES_MAX + 1], sum_id[WINDOWS_MAX][WINDOW_SUMS_MAX];
     uint32_t distinct_id[WINDOWS_MAX], since_id[EVENT_TYPES_MAX], scalar_id[SCALARS];
@@ -145,9 +147,15 @@ static inline int64_t *window_ts(const struct window *w, unsigned char *base)
     return (int64_t *)(base + w->at_ts);
 }
 
-static inline uint64_t *window_ids(const struct window *w, unsigned char *base)
+/* Ids in two halves: the search for duplicates reads the low ones only. */
+static inline uint32_t *window_id_low(const struct window *w, unsigned char *base)
 {
-    return (uint64_t *)(base + w->at_ids);
+    return (uint32_t *)(base + w->at_id_low);
+}
+
+static inline uint32_t *window_id_high(const struct window *w, unsigned char *base)
+{
+    return (uint32_t *)(base + w->at_id_high);
 }
 
 static inline uint32_t *window_categories(const struct window *w, unsigned char *base)
@@ -172,6 +180,13 @@ static inline uint32_t window_slot(const struct window *w, const struct window_h
     return slot < w->ring ? slot : slot - w->ring;
 }
 
+/* The user's newest event time; the ring is not empty. */
+static inline int64_t ring_newest_ms(const struct window *w, unsigned char *base)
+{
+    const struct window_head *head = (const struct window_head *)base;
+    return window_ts(w, base)[window_slot(w, head, head->n - 1u)];
+}
+
 /* Sums wrap instead of overflowing: adding and taking away again is exact whatever comes. */
 static inline int64_t window_add(int64_t a, int64_t b)
 {
@@ -186,7 +201,6 @@ static inline int64_t window_subtract(int64_t a, int64_t b)
 /* ---- window_ring.c -------------------------------------------------------------------------------------------- */
 void ring_layout(struct window *w);                                 /* sets the offsets */
 struct window_event ring_get(const struct window *w, unsigned char *base, uint32_t index);
-int64_t ring_newest_ms(const struct window *w, unsigned char *base); /* the ring is not empty */
 /* Put an event in its place in time. When the ring is full an event leaves it: the oldest, or this very one when it is
  * older than all; then `*left` is it and true is returned. `*index`: where the event stands now, -1 = it left. */
 bool ring_insert(const struct window *w, unsigned char *base, const struct window_event *event,
@@ -194,6 +208,7 @@ bool ring_insert(const struct window *w, unsigned char *base, const struct windo
 void ring_recompute(const struct window *w, unsigned char *base);   /* live from folded and the ring */
 /* Session and cart after ring event `index`, without ring event `skip` (-1 = none). */
 struct window_derived ring_derived_at(const struct window *w, unsigned char *base, uint32_t index, int32_t skip);
+uint64_t ring_id(const struct window *w, unsigned char *base, uint32_t index); /* 0 = the oldest kept */
 bool ring_knows_id(const struct window *w, unsigned char *base, uint64_t id);
 void ring_add_id(const struct window *w, unsigned char *base, uint64_t id);
 

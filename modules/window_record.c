@@ -262,12 +262,10 @@ static void read_ring(struct instance *in, struct user *user, struct record_io *
 static void record_ids(const struct window *w, unsigned char *base, struct record_io *io)
 {
     struct window_head *head = (struct window_head *)base;
-    uint16_t n = head->ids_n, first = head->ids_first;
+    uint16_t n = head->ids_n;
     record_u16(io, &n);
     for (uint32_t i = 0; i < n && !io->failed; i++) {
-        uint64_t id = 0;
-        if (io->writing)
-            id = window_ids(w, base)[(first + i) % w->ids];
+        uint64_t id = io->writing ? ring_id(w, base, i) : 0;
         record_u64(io, &id);
         if (!io->writing && w->ids)
             ring_add_id(w, base, id);

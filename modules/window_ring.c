@@ -11,6 +11,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+enum { ID_STRIDE = 8 };
+
 uint32_t window_hash32(struct str text)
 {
     if (text.len == 0)
@@ -26,8 +28,8 @@ void ring_layout(struct window *w)
     at += w->types * sizeof(int64_t);
     w->at_ts = at;
     at += w->ring * sizeof(int64_t);
-    w->at_ids = at;
-    at += w->ids * sizeof(uint64_t);
+    w->at_id_low = at;
+    at += (w->ids + ID_STRIDE - 1) / ID_STRIDE * ID_STRIDE * sizeof(uint32_t);
     w->at_category = at;
     at += w->ring * sizeof(uint32_t);
     w->at_type = at;
@@ -36,6 +38,8 @@ void ring_layout(struct window *w)
     at += w->ring;
     w->hot_bytes = at;
     w->at_rest = (at + 31) / 32 * 32; /* an entry never straddles a cache line when the section begins at one */
+    w->at_id_high = w->at_rest + w->ring * sizeof(struct window_rest);
+    w->bytes = w->at_id_high + w->ids * sizeof(uint32_t);
 }
 
 struct window_event ring_get(const struct window *w, unsigned char *base, uint32_t index)
@@ -73,13 +77,6 @@ static void ring_put(const struct window *w, unsigned char *base, uint32_t index
         .price = event->price,
         .load_ms = event->load_ms,
     };
-}
-
-int64_t ring_newest_ms(const struct window *w, unsigned char *base)
-{
-    const struct window_head *head = (const struct window_head *)base;
-    assert(head->n > 0);
-    return window_ts(w, base)[window_slot(w, head, head->n - 1u)];
 }
 
 /* ---- session and cart ----------------------------------------------------------------------------------------- */
@@ -214,24 +211,39 @@ bool ring_insert(const struct window *w, unsigned char *base, const struct windo
 
 /* ---- event ids ------------------------------------------------------------------------------------------------ */
 
+/* Nearly every id is new: strides of fixed length without a branch inside, which the compiler turns into vectors. What
+ * lies behind the last id is zero or stale and is sorted out by the second look. */
 bool ring_knows_id(const struct window *w, unsigned char *base, uint64_t id)
 {
     const struct window_head *head = (const struct window_head *)base;
-    const uint64_t *ids = window_ids(w, base);
-    bool known = false;
-    for (uint32_t i = 0; i < head->ids_n; i++)
-        known |= ids[i] == id; /* without a branch: nearly every id is new */
-    return known;
+    const uint32_t *low = window_id_low(w, base), *high = window_id_high(w, base), want = (uint32_t)id;
+    for (uint32_t i = 0; i < head->ids_n; i += ID_STRIDE) {
+        uint32_t hits = 0;
+        for (uint32_t j = 0; j < ID_STRIDE; j++)
+            hits |= low[i + j] == want;
+        for (uint32_t j = 0; hits && j < ID_STRIDE && i + j < head->ids_n; j++)
+            if (low[i + j] == want && high[i + j] == (uint32_t)(id >> 32))
+                return true;
+    }
+    return false;
+}
+
+uint64_t ring_id(const struct window *w, unsigned char *base, uint32_t index)
+{
+    uint32_t at = (((const struct window_head *)base)->ids_first + index) % w->ids;
+    return (uint64_t)window_id_high(w, base)[at] << 32 | window_id_low(w, base)[at];
 }
 
 void ring_add_id(const struct window *w, unsigned char *base, uint64_t id)
 {
     struct window_head *head = (struct window_head *)base;
-    uint64_t *ids = window_ids(w, base);
-    if (head->ids_n < w->ids) {
-        ids[head->ids_n++] = id;
-        return;
+    uint32_t at = head->ids_n;
+    if (at < w->ids) {
+        head->ids_n++;
+    } else {
+        at = head->ids_first;
+        head->ids_first = (uint16_t)(at + 1 == w->ids ? 0 : at + 1);
     }
-    ids[head->ids_first] = id;
-    head->ids_first = (uint16_t)(head->ids_first + 1u == w->ids ? 0 : head->ids_first + 1);
+    window_id_low(w, base)[at] = (uint32_t)id;
+    window_id_high(w, base)[at] = (uint32_t)(id >> 32);
 }

@@ -88,6 +88,7 @@ static int open_sums(struct window *w, const struct instance *in, const struct w
             return error_set(err, "sum_types: '%s' stands there twice", name);
         w->sum_of[type] = (int8_t)w->sums;
         w->sum_type[w->sums++] = (uint8_t)type;
+        w->sum_types |= UINT32_C(1) << type;
     }
     return 0;
 }
@@ -121,7 +122,7 @@ static int window_open(struct instance *in, bool check, struct error *err)
     bind_metrics(w, in->metrics);
     ring_layout(w);
     tiles_layout(w);
-    in->user_size = w->at_rest + w->ring * sizeof(struct window_rest);
+    in->user_size = w->bytes;
     /* A block has the size of a whole slot: make sure that it can hold the totals and at least one tile. */
     size_t block = sizeof(struct user_block) + w->tiles_head_bytes + w->tile_bytes;
     if (in->user_size < block)
