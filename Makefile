@@ -66,7 +66,12 @@ $(B)/libgait.a: $(LIBOBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(B)/tests/%: $(B)/tests/%.o $(B)/tests/support.o $(B)/libgait.a
+# The same for what tests share.
+$(B)/tests/libsupport.a: $(B)/tests/support.o
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/tests/%: $(B)/tests/%.o $(B)/tests/libsupport.a $(B)/libgait.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 units: $(UNITS)
