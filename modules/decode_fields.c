@@ -141,9 +141,9 @@ static bool check_consent(struct reading *r)
 {
     const union decode_value *v = &r->values->at[DECODE_CONSENT];
     bool given = true;
-    if (!r->rules->obey_consent || !present(r, DECODE_CONSENT))
-        return true;
     uint8_t kind = r->values->kind[DECODE_CONSENT];
+    if (!r->rules->obey_consent || kind == DECODE_ABSENT || (kind == DECODE_TEXT && text_is(v->text, "unset")))
+        return true;
     if (kind == DECODE_BOOL)
         given = v->truth;
     else if (kind == DECODE_INT && (v->integer == 0 || v->integer == 1))

@@ -28,8 +28,8 @@ struct decode_rules {
 
 extern const char *const decode_field_names[DECODE_FIELDS]; /* "type", "user_id" … */
 
-/* Fill `event` (its decoded members are zeroed) and set verdict and detail. Text stays where the values have it; what is
- * made anew (numbers as text, details) goes into the arena. */
+/* Fill `event` (its decoded members are zeroed) and set verdict and detail. Text stays where the values have it; what
+ * is made anew (numbers as text, details) goes into the arena. */
 void decode_fields(const struct decode_rules *rules, struct decode_values *values, struct event *event,
                    struct arena *arena);
 /* The verdict when the arena has nothing left. */

@@ -16,16 +16,24 @@
 enum { CONSENT_OBEY, CONSENT_IGNORE };
 enum { UNKNOWN_REFUSE, UNKNOWN_IGNORE };
 enum { USER_BYTES_WITHOUT_TABLE = 1024, PREFETCH_EVENTS = 2, CACHE_LINE_BYTES = 64, PREFETCH_BYTES_MAX = 512,
-       LONG_EVENT_BYTES = 16384 };
+       LONG_EVENT_BYTES = 16384, PRESET_BYTES = 1 << 16, PRESET_BYTES_MAX = 64 << 20 };
 
-struct decode_json_conf {
+/* What a preset file may say, and the configuration too. */
+struct decode_mapping {
     struct option_map fields, types;
     struct option_strings ignore_types;
+};
+
+struct decode_json_conf {
+    const char *preset;
+    struct decode_mapping mapping;
     int time, consent, unknown_types;
     int64_t max_event_bytes, max_depth;
 };
 
 struct decode_json {
+    struct arena *memory;        /* of the preset */
+    struct decode_mapping preset;
     struct decode_plan *plan;
     struct decode_types *types;
     struct decoder *decoder;
@@ -64,16 +72,21 @@ static int check_field_names(const struct option_map *fields, struct error *err)
     return 0;
 }
 
-/* A field without a mapping is looked for under its own name; the path "" switches a field off. */
+/* A field without a mapping is looked for under its own name, but not beside a preset: in a foreign format the same name
+ * can mean something else. The path "" switches a field off. */
 static int open_plan(struct decode_json *d, const struct decode_json_conf *conf, struct error *err)
 {
     d->plan = decode_plan_create();
-    if (check_field_names(&conf->fields, err) < 0)
+    if (check_field_names(&conf->mapping.fields, err) < 0)
         return -1;
+    if (check_field_names(&d->preset.fields, err) < 0)
+        return error_prefix(err, "preset %s", conf->preset);
     for (int f = 0; f < DECODE_FIELDS; f++) {
         const char *name = decode_field_names[f];
-        const struct option_map_entry *entry = map_find(&conf->fields, name);
-        const struct option_strings own = {.at = (const char *[]){name}, .n = 1};
+        const struct option_map_entry *entry = map_find(&conf->mapping.fields, name);
+        const struct option_strings own = {.at = (const char *[]){name}, .n = conf->preset ? 0 : 1};
+        if (!entry)
+            entry = map_find(&d->preset.fields, name);
         const struct option_strings *paths = entry ? &entry->values : &own;
         for (size_t i = 0; i < paths->n; i++)
             if (paths->at[i][0] && decode_plan_add(d->plan, (enum decode_field)f, paths->at[i], err) < 0)
@@ -82,35 +95,60 @@ static int open_plan(struct decode_json *d, const struct decode_json_conf *conf,
     return 0;
 }
 
-static int add_foreign_types(struct decode_json *d, const struct option_map *map, const struct event_types *known,
-                             struct error *err)
+/* The names of one mapping. `given` holds those that have a meaning already and keep it. */
+static int add_types(struct decode_types *types, const struct decode_types *given, const struct decode_mapping *mapping,
+                     const struct event_types *known, struct error *err)
 {
-    for (size_t i = 0; i < map->n; i++) {
-        const struct option_map_entry *entry = &map->at[i];
+    for (size_t i = 0; i < mapping->types.n; i++) {
+        const struct option_map_entry *entry = &mapping->types.at[i];
         int type = event_type_find(known, str_of(entry->key));
         if (type < 0)
             return error_set(err, "types: line %d: '%s' is no event type; types beside the built-in ones are named in "
                              "engine.event_types", entry->line, entry->key);
-        for (size_t j = 0; j < entry->values.n; j++)
-            if (!decode_types_add(d->types, entry->values.at[j], type))
-                return error_set(err, "types: line %d: '%s' stands for two event types", entry->line,
-                                 entry->values.at[j]);
+        for (size_t j = 0; j < entry->values.n; j++) {
+            const char *name = entry->values.at[j];
+            if (decode_types_find(given, str_of(name)) < 0 && !decode_types_add(types, name, type))
+                return error_set(err, "types: line %d: '%s' stands for two event types", entry->line, name);
+        }
+    }
+    for (size_t i = 0; i < mapping->ignore_types.n; i++) {
+        const char *name = mapping->ignore_types.at[i];
+        if (decode_types_find(given, str_of(name)) < 0 && !decode_types_add(types, name, DECODE_TYPE_IGNORED))
+            return error_set(err, "ignore_types: '%s' stands for an event type already", name);
     }
     return 0;
 }
 
-/* Our own names hold too, unless the mapping gives one of them another meaning. */
+/* The configuration's names come before the preset's, and those before our own. */
 static int open_types(struct decode_json *d, const struct decode_json_conf *conf, const struct event_types *known,
                       struct error *err)
 {
+    struct decode_types *given = decode_types_create();
     d->types = decode_types_create();
-    if (add_foreign_types(d, &conf->types, known, err) < 0)
-        return -1;
-    for (size_t i = 0; i < conf->ignore_types.n; i++)
-        if (!decode_types_add(d->types, conf->ignore_types.at[i], DECODE_TYPE_IGNORED))
-            return error_set(err, "ignore_types: '%s' stands for an event type already", conf->ignore_types.at[i]);
+    int rc = add_types(d->types, given, &conf->mapping, known, err);
+    if (rc == 0)
+        rc = add_types(given, given, &conf->mapping, known, err);
+    if (rc == 0 && add_types(d->types, given, &d->preset, known, err) < 0)
+        rc = error_prefix(err, "preset %s", conf->preset);
     for (uint32_t i = 0; i < known->n; i++)
         decode_types_add(d->types, known->name[i], (int)i);
+    decode_types_destroy(&given);
+    return rc;
+}
+
+static int open_preset(struct decode_json *d, const struct decode_json_conf *conf, struct error *err)
+{
+    static const struct option rows[] = {
+        {"fields", OPTION_MAP, offsetof(struct decode_mapping, fields), NULL, 0, 0, NULL, 0, NULL},
+        {"types", OPTION_MAP, offsetof(struct decode_mapping, types), NULL, 0, 0, NULL, 0, NULL},
+        {"ignore_types", OPTION_STRINGS, offsetof(struct decode_mapping, ignore_types), NULL, 0, 0, NULL, 0, NULL},
+        {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
+    };
+    if (!conf->preset)
+        return 0;
+    d->memory = arena_create(PRESET_BYTES, PRESET_BYTES_MAX);
+    if (option_file(conf->preset, rows, &d->preset, d->memory, err) < 0)
+        return error_prefix(err, "preset");
     return 0;
 }
 
@@ -121,7 +159,7 @@ static int decode_json_open(struct instance *in, bool check, struct error *err)
     (void)check;
     assert(d);
     in->self = d;
-    if (open_plan(d, conf, err) < 0 || open_types(d, conf, in->types, err) < 0)
+    if (open_preset(d, conf, err) < 0 || open_plan(d, conf, err) < 0 || open_types(d, conf, in->types, err) < 0)
         return -1;
     d->decoder = decoder_create(d->plan, (size_t)conf->max_event_bytes, (size_t)conf->max_depth);
     d->long_room = malloc((size_t)conf->max_event_bytes + DECODE_PADDING);
@@ -145,6 +183,7 @@ static void decode_json_close(struct instance *in)
         return;
     decoder_destroy(&d->decoder);
     free(d->long_room);
+    arena_destroy(&d->memory);
     decode_plan_destroy(&d->plan);
     decode_types_destroy(&d->types);
     free(d);
@@ -223,13 +262,16 @@ static void decode_json_run(struct instance *in, struct batch *b)
 }
 
 static const struct option decode_json_options[] = {
-    {"fields", OPTION_MAP, offsetof(struct decode_json_conf, fields), NULL, 0, 0, NULL, OPTION_RESTART,
+    {"preset", OPTION_PATH, offsetof(struct decode_json_conf, preset), NULL, 0, 0, NULL, OPTION_RESTART,
+     "A file with fields, types and ignore_types for a known format: presets/segment.yaml, presets/snowplow.yaml or "
+     "presets/ga4.yaml, or one of your own. What the settings beside it say comes first, name by name."},
+    {"fields", OPTION_MAP, offsetof(struct decode_json_conf, mapping.fields), NULL, 0, 0, NULL, OPTION_RESTART,
      "Where the event's fields are found: field name to a path of keys joined by dots, such as properties.price or "
      "items.0.item_id; of several paths the first one present wins. A field not named here is looked for under its own "
-     "name; \"\" switches it off. A dot inside a key is written \\."},
-    {"types", OPTION_MAP, offsetof(struct decode_json_conf, types), NULL, 0, 0, NULL, OPTION_RESTART,
+     "name, unless there is a preset; \"\" switches it off. A dot inside a key is written \\."},
+    {"types", OPTION_MAP, offsetof(struct decode_json_conf, mapping.types), NULL, 0, 0, NULL, OPTION_RESTART,
      "Names of event types in the input: our name to one or several of theirs. Our own names hold as well."},
-    {"ignore_types", OPTION_STRINGS, offsetof(struct decode_json_conf, ignore_types), NULL, 0, 0, NULL, OPTION_RESTART,
+    {"ignore_types", OPTION_STRINGS, offsetof(struct decode_json_conf, mapping.ignore_types), NULL, 0, 0, NULL, OPTION_RESTART,
      "Event types that are passed over: counted as ignored, no dead letter."},
     {"unknown_types", OPTION_ENUM, offsetof(struct decode_json_conf, unknown_types), "refuse", 0, 0, unknown_choices, 0,
      "What becomes of other types: refuse (dead letter) or ignore (counted)."},

@@ -88,8 +88,8 @@ static const struct decode_node *node_of_index(const struct decode_node *node, i
 /* ---- the quick walk -------------------------------------------------------------------------------------------- */
 
 /* `at` runs over simdjson's list of places: one for each of { } [ ] : , and for the first byte of each string and each
- * other scalar. Behind the list's end comes the place behind the text, where a 0 stands: no check takes it for anything.
- * Every function returns false in doubt. */
+ * other scalar. Behind the list's end comes the place behind the text, where a 0 stands: no check takes it for
+ * anything. Every function returns false in doubt. */
 struct quick {
     const uint8_t *text;
     const uint32_t *at;

@@ -185,7 +185,8 @@ static void test_alert(void **state)
                  "{\"alert_id\":\"fedcba9876543210\",\"user\":\"u\\\"1\",\"ts\":1764000000123,\"partition\":7,"
                  "\"offset\":9007199254740993,\"action\":\"review\",\"score\":3.5,\"symbols\":[{\"name\":\"travel\","
                  "\"weight\":4.5,\"value\":1000000000,\"threshold\":900,\"text\":\"<script>\\\"\\n\"},"
-                 "{\"name\":\"plain\",\"weight\":-1,\"value\":null,\"threshold\":0.1,\"text\":\"\"}],\"event_ids\":[\"e-2\",\"e\\\\1\"]}");
+                 "{\"name\":\"plain\",\"weight\":-1,\"value\":null,\"threshold\":0.1,\"text\":\"\"}],"
+                 "\"event_ids\":[\"e-2\",\"e\\\\1\"]}");
 }
 
 static void assert_dead(struct fixture *f, const char *raw, size_t len, const char *member)

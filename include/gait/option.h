@@ -65,4 +65,11 @@ struct option {
     const char *help;    /* a sentence or several, starting with a capital, with the unit */
 };
 
+struct arena;
+struct error;
+
+/* A further file of settings that the configuration names: a map, read by the rows as the configuration is. `conf` is
+ * zeroed by the caller; strings and lists come from `memory`. -1 with "FILE:LINE:COLUMN: " and the first mistake. */
+int option_file(const char *path, const struct option *rows, void *conf, struct arena *memory, struct error *err);
+
 #endif
