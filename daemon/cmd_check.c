@@ -30,13 +30,11 @@ static void print_stage(const struct config *config, enum stage stage)
         const struct config_module *cm = &config->modules[i];
         if (cm->module->stage != stage)
             continue;
-        printf("  %-7s %-16s %s%s\n", any ? "" : stage_name(stage), cm->name, cm->module->summary,
-               cm->line ? "" : " (filled in)");
+        printf("  %-7s %s%s\n", any ? "" : stage_name(stage), cm->name, cm->line ? "" : " (filled in)");
         any = true;
     }
     if (!any)
-        printf("  %-7s %-16s %s\n", stage_name(stage), "-",
-               stage == STAGE_SINK ? "Nothing leaves: only records are kept." : "");
+        printf("  %-7s -%s\n", stage_name(stage), stage == STAGE_SINK ? "  nothing leaves, only records are kept" : "");
 }
 
 static void print_flow(const struct config *config, const struct engine *engine)

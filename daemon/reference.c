@@ -65,7 +65,7 @@ void reference_facts(const struct option *o, char *text, size_t cap)
             add(text, cap, " to %s", option_bound_text(o, o->max, bound));
     }
     if (o->flags & OPTION_SECRET)
-        add(text, cap, ", or {file: PATH} or {credential: NAME}");
+        add(text, cap, "%s {file: PATH} or {credential: NAME}", o->type >= OPTION_STRINGS ? ", each may be" : ", or");
     if (o->flags & OPTION_REQUIRED)
         add(text, cap, "; required");
     else if (o->initial)
