@@ -81,6 +81,16 @@ units: $(UNITS)
 cases: $(B)/gaitd
 	tests/cases.py --gaitd $(B)/gaitd $(CASES)
 
+SIM     := $(B)/tests/sim
+$(SIM): $(B)/tests/sim.o $(B)/tests/sim_world.o $(B)/tests/sim_modules.o $(B)/tests/oracle.o $(B)/libgait.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# The simulator: SEEDS histories of faults, FROM the first seed.
+SEEDS   ?= 200
+FROM    ?= 1
+sim: $(SIM)
+	$(SIM) --seeds $(SEEDS) --from $(FROM)
+
 # What one LSTM step costs, by kernel and size of the wave.
 bench-lstm: $(B)/tests/bench/bench_lstm
 	$<

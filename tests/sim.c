@@ -86,16 +86,12 @@ static void use_sim_module(struct config_module *cm, const struct module *module
     cm->module = module;
 }
 
-/* Before the sinks, after all that can refuse an event. */
-static void add_chain(struct config *config, struct member *m)
+static void add_module(struct config *config, const struct module *module, struct member *m)
 {
-    size_t at = config->modules_n++;
-    config->modules = realloc(config->modules, config->modules_n * sizeof *config->modules);
+    config->modules = realloc(config->modules, (config->modules_n + 1) * sizeof *config->modules);
     assert(config->modules);
-    for (; config->modules[at - 1].module->stage == STAGE_SINK; at--)
-        config->modules[at] = config->modules[at - 1];
-    config->modules[at] = (struct config_module){.name = (char *)(uintptr_t)"score.chain"};
-    use_sim_module(&config->modules[at], &sim_chain, m);
+    config->modules[config->modules_n] = (struct config_module){.name = (char *)(uintptr_t)module->name};
+    use_sim_module(&config->modules[config->modules_n++], module, m);
 }
 
 /* Everything between source and sink is what a shop would run. */
@@ -107,7 +103,7 @@ struct config *sim_config(struct member *m, int batch_events, int table_kb)
                      "         save_records: 16, commit_ms: 200ms, drain_ms: 5s, epoch_ms: 100ms, delivery: %s}\n"
                      "source: {file: {path: ['-']}}\nstore: {memory: {}}\n"
                      "window: {rolling: {windows: [5m, 1h, 24h], ring: 8, lateness: 1h}}\n"
-                     "rule: {fraud: {file: %s}}\nsink: {file: {scores: '-'}}\n",
+                     "rule: {fraud: {file: %s}}\n",
                      batch_events, table_kb, m->world->exactly_once ? "exactly_once" : "at_least_once", "tests/sim-rules.yaml");
     struct config_errors errors = {0};
     struct config *config = config_parse(text, (size_t)n, "sim.yaml", &errors);
@@ -115,16 +111,15 @@ struct config *sim_config(struct member *m, int batch_events, int table_kb)
         config_errors_print(&errors, stderr);
         abort();
     }
-    add_chain(config, m);
     for (size_t i = 0; i < config->modules_n; i++) {
         struct config_module *cm = &config->modules[i];
         if (cm->module->stage == STAGE_SOURCE)
             use_sim_module(cm, &sim_source, m);
         else if (cm->module->stage == STAGE_STORE)
             use_sim_module(cm, &sim_store, m);
-        else if (cm->module->stage == STAGE_SINK)
-            use_sim_module(cm, &sim_sink, m);
     }
+    add_module(config, &sim_chain, m);
+    add_module(config, &sim_sink, m);
     return config;
 }
 
