@@ -112,4 +112,4 @@ clean:
 
 .PHONY: bench-lstm bench-window all objects units cases clean
 .SECONDARY:
--include $(OBJ:.o=.d) $(UNITS:=.d)
+-include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)

@@ -20,6 +20,7 @@ struct run {
     ev_timer tick, metrics, progress;
     ev_signal terminate, interrupt, hangup, user1;
     bool show_progress, told_ready;
+    bool awake;                  /* the engine asked for a step since the last one began */
     uint64_t begun_ns;
     double last_events;
     uint64_t last_ns;
@@ -39,6 +40,7 @@ static void print_usage(FILE *out)
 static void wake(void *self)
 {
     struct run *run = self;
+    run->awake = true;
     ev_idle_start(run->loop, &run->idle);
 }
 
@@ -53,7 +55,8 @@ static void on_idle(struct ev_loop *loop, ev_idle *w, int events)
 {
     struct run *run = w->data;
     (void)events;
-    if (!engine_step(run->engine))
+    run->awake = false;
+    if (!engine_step(run->engine) && !run->awake)
         ev_idle_stop(loop, w);
     if (run->engine->phase == ENGINE_STOPPED)
         ev_break(loop, EVBREAK_ALL);

@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { SAVE_RETRY_MS = 500, CHECK_MS = 20, SAVE_MAX_BYTES = 1 << 20 };
+enum { SAVE_RETRY_MS = 500, CHECK_MS = 20, VERIFY_MS = 10000, SAVE_MAX_BYTES = 1 << 20 };
 
 void saves_create(struct engine *e)
 {
@@ -70,11 +70,14 @@ static bool save_is_hurried(const struct engine *e, const struct partition *p)
     return p->state == PARTITION_CLOSING || e->save_urgent;
 }
 
-/* W lags behind without anything to save when the last events changed no record (dropped ones, say). */
+/* W lags behind without anything to save when the last events changed no record (dropped ones, say). And a partition
+ * that lies still writes its W again now and then: the answer tells whether the store still has what it acknowledged. */
 static bool watermark_is_due(const struct engine *e, const struct partition *p, uint64_t mono_ms)
 {
-    if (p->applied_next < 0 || p->applied_next <= p->saved_next)
+    if (p->applied_next < 0)
         return false;
+    if (p->applied_next <= p->saved_next)
+        return mono_ms >= p->saved_ms + VERIFY_MS;
     return p->state == PARTITION_CLOSING || mono_ms >= p->saved_ms + (uint64_t)e->conf.save_ms;
 }
 

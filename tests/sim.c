@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 enum { FAULT_STEPS = 6000, HEAL_STEPS = 400000, TICK_NS = 100000000 };
+static const uint64_t SETTLE_NS = 25000000000;
 
 /* ---- the log ------------------------------------------------------------------------------------------------------ */
 
@@ -101,10 +102,9 @@ struct config *sim_config(struct member *m, int batch_events, int table_kb)
     int n = snprintf(text, sizeof text,
                      "engine: {batch_events: %d, batches: 3, table_bytes: %dKB, user_id_bytes: 16, save_ms: 300ms,\n"
                      "         save_records: 16, commit_ms: 200ms, drain_ms: 5s, epoch_ms: 100ms, delivery: %s}\n"
-                     "source: {file: {path: ['-']}}\nstore: {memory: {}}\n"
-                     "window: {rolling: {windows: [5m, 1h, 24h], ring: 8, lateness: 1h}}\n"
-                     "rule: {fraud: {file: %s}}\n",
-                     batch_events, table_kb, m->world->exactly_once ? "exactly_once" : "at_least_once", "tests/sim-rules.yaml");
+                     "source: {file: {paths: ['-']}}\nstore: {memory: {}}\n"
+                     "window: {rolling: {windows: [5m, 1h, 24h], ring: 8, lateness: 1h}}\n",
+                     batch_events, table_kb, m->world->exactly_once ? "exactly_once" : "at_least_once");
     struct config_errors errors = {0};
     struct config *config = config_parse(text, (size_t)n, "sim.yaml", &errors);
     if (!config) {
@@ -184,9 +184,9 @@ static void group_advance(struct world *w)
     for (int p = 0; p < PARTITIONS; p++) {
         struct member *owner = w->owner[p] >= 0 ? &w->members[w->owner[p]] : NULL;
         if (owner && (!owner->engine || is_zombie(owner)) && world_chance(w, 100))
-            w->owner[p] = -1;
-        else if (owner && owner->engine && w->target[p] != owner->index && !owner->held[p].mine)
-            w->owner[p] = -1;
+            w->owner[p] = -1; /* the session has timed out */
+        else if (owner && owner->engine && !owner->held[p].mine)
+            w->owner[p] = -1; /* given back, or a new life of the member */
         if (w->owner[p] >= 0)
             continue;
         if (w->target[p] < 0 || !can_own(&w->members[w->target[p]]))
@@ -194,6 +194,7 @@ static void group_advance(struct world *w)
         if (w->target[p] < 0)
             continue;
         w->owner[p] = w->target[p];
+        w->assigned[p]++;
         source_assign(&w->members[w->owner[p]], p);
         world_say(w, "partition %d goes to member %d, C %lld, W %lld", p, w->owner[p], (long long)w->committed[p],
                   (long long)w->w[p]);
@@ -292,9 +293,10 @@ static void member_step(struct world *w, struct member *m)
         m->next_tick_ns = w->now_ns + TICK_NS;
         engine_tick(m->engine);
     }
-    if (m->awake) {
-        m->awake = engine_step(m->engine);
-    }
+    if (!m->awake)
+        return;
+    m->awake = false; /* a wake-up from within the step counts */
+    m->awake |= engine_step(m->engine);
 }
 
 static void step(struct world *w)
@@ -340,6 +342,26 @@ static bool all_applied(const struct world *w)
     return true;
 }
 
+/* For whoever looks into a seed that does not come to rest. */
+static void say_state(const struct world *w)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        const struct member *m = &w->members[i];
+        const struct engine *e = m->engine;
+        world_say(w, "member %d: phase %d, %u batches wait (first: %u loads), batch %llu durable %llu, Redis %zu broker %zu",
+                  i, e->phase, e->queue_n, e->queue_n ? e->queue[0]->batch.loads : 0, (unsigned long long)e->seq,
+                  (unsigned long long)e->durable_seq, m->redis.end - m->redis.first, m->broker.end - m->broker.first);
+        for (size_t p = 0; p < e->partitions_n; p++)
+            world_say(w, "  partition %d: state %d, in work %u, read %lld, applied %lld, save %d, reading %d at %lld",
+                      e->partitions[p]->id, e->partitions[p]->state, e->partitions[p]->in_work,
+                      (long long)e->partitions[p]->read_next, (long long)e->partitions[p]->applied_next,
+                      e->partitions[p]->save != NULL, m->held[e->partitions[p]->id].reading,
+                      (long long)m->held[e->partitions[p]->id].position);
+    }
+    for (int p = 0; p < PARTITIONS; p++)
+        world_say(w, "partition %d: owner %d, target %d, %lld events", p, w->owner[p], w->target[p], (long long)w->log_n[p]);
+}
+
 /* NULL when it came to rest, else what did not. */
 static const char *heal(struct world *w)
 {
@@ -350,9 +372,12 @@ static const char *heal(struct world *w)
     for (int p = 0; p < PARTITIONS; p++)
         w->log_end[p] = w->log_n[p];
     int steps = 0;
-    while (!all_applied(w)) {
-        if (++steps > HEAL_STEPS)
+    /* Long enough for everybody to notice what Redis has lost, though no event comes. */
+    for (uint64_t until_ns = w->now_ns + SETTLE_NS; w->now_ns < until_ns || !all_applied(w);) {
+        if (++steps > HEAL_STEPS) {
+            say_state(w);
             return "not every event was applied";
+        }
         step(w);
     }
     for (int i = 0; i < MEMBERS; i++) {
@@ -361,8 +386,10 @@ static const char *heal(struct world *w)
     }
     for (int i = 0; i < MEMBERS; i++) {
         while (w->members[i].engine->phase != ENGINE_STOPPED) {
-            if (++steps > 2 * HEAL_STEPS)
+            if (++steps > 2 * HEAL_STEPS) {
+                say_state(w);
                 return "a member does not stop";
+            }
             step(w);
             w->members[i].awake = true;
         }
@@ -537,6 +564,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     log_setup(verbose ? LOG_DEBUG : LOG_ERROR, LOG_FORMAT_TEXT);
     return run_seeds(from, seeds, (enum bug)bug, verbose);
 }

@@ -372,7 +372,7 @@ static void sink_commit(struct instance *in, struct commit *c)
     r->outputs = m->transaction;
     m->transaction = (struct outputs){0};
     for (int p = 0; p < PARTITIONS; p++)
-        r->offsets[p] = -1;
+        r->offsets[p] = -1, r->assigned[p] = m->world->assigned[p];
     for (uint32_t i = 0; i < c->offsets_n; i++)
         r->offsets[c->offsets[i].partition] = c->offsets[i].offset;
 }
@@ -388,8 +388,12 @@ static void transaction_done(struct member *m, struct commit *c, bool ok)
 static void committed_answered(struct member *m, const struct request *r)
 {
     const struct held *h = &m->held[r->partition];
-    if (r->ok && h->mine && !h->revoking && r->number == h->question)
+    if (!h->mine || h->revoking || r->number != h->question)
+        return;
+    if (r->ok)
         partition_assigned(m->engine, r->partition, r->offset);
+    else
+        ask_committed(m, r->partition); /* until the group tells us more */
 }
 
 bool broker_answer(struct member *m)

@@ -221,16 +221,27 @@ bool redis_execute(struct world *w, struct member *m)
 
 /* ---- broker ------------------------------------------------------------------------------------------------------- */
 
+/* The group has moved on since the member asked: it is not its partition any more. */
+static bool is_outdated(const struct world *w, const struct member *m, const struct request *r)
+{
+    if (r->joined != w->joined[m->index])
+        return true;
+    for (int p = 0; p < PARTITIONS; p++)
+        if (r->offsets[p] >= 0 && r->assigned[p] != w->assigned[p])
+            return true;
+    return false;
+}
+
 static void broker_transaction(struct world *w, const struct member *m, struct request *r)
 {
     bool abort = r->commit->abort && w->bug != BUG_COMMIT_POISONED;
-    r->ok = r->joined == w->joined[m->index] && !abort;
+    r->ok = !is_outdated(w, m, r) && !abort;
     if (!r->ok)
         return;
     for (size_t i = 0; i < r->outputs.n; i++)
         outputs_add(&w->outputs, &r->outputs.at[i]);
     for (int p = 0; p < PARTITIONS; p++)
-        if (r->offsets[p] >= 0 && w->owner[p] == m->index)
+        if (r->offsets[p] >= 0)
             w->committed[p] = r->offsets[p];
 }
 

@@ -77,6 +77,7 @@ struct request {
     struct ticket *ticket;
     struct outputs outputs;    /* transaction */
     int64_t offsets[PARTITIONS]; /* transaction: C to write, -1 = leave */
+    uint64_t assigned[PARTITIONS]; /* … of the assignments that the member knew of */
 };
 
 struct connection {
@@ -138,6 +139,7 @@ struct world {
     int64_t committed[PARTITIONS];
     int owner[PARTITIONS];          /* member, -1 = in between */
     int target[PARTITIONS];
+    uint64_t assigned[PARTITIONS];  /* counts the assignments: the generations of the group */
     uint64_t joined[MEMBERS];
     struct outputs outputs;
 
