@@ -279,12 +279,11 @@ void batch_finish(struct engine *e, struct batch_slot *slot)
             p->applied_next = event->offset + 1;
         if (!user)
             continue;
-        if (event->verdict == EVENT_OK) {
+        if (event->verdict == EVENT_OK) { /* a refused one leaves no trace: a replay refuses it again */
             user->touched_ms = b->now_ms;
+            user->next = event->offset + 1;
             users_dirty(e->users, p, user, event->offset, mono_ms);
         }
-        if (event->offset >= user->next)
-            user->next = event->offset + 1;
         if (event->next_of_user < 0)
             user->pins--;
     }

@@ -448,8 +448,11 @@ static const char *compare_records(const struct world *w, const struct oracle *o
             const struct bytes *got = &w->records[p][u], *right = &oracle->records[p][u];
             if (got->n == right->n && (got->n == 0 || memcmp(got->at, right->at, got->n) == 0))
                 continue;
-            snprintf(text, cap, "the record of user u%d in partition %d differs (%zu bytes, %zu expected)", u, p, got->n,
-                     right->n);
+            size_t at = 0;
+            while (at < got->n && at < right->n && (got->at[at] == right->at[at] || (at >= 8 && at < 16)))
+                at++;
+            snprintf(text, cap, "the record of user u%d in partition %d differs from byte %zu on (%zu bytes, %zu expected)",
+                     u, p, at, got->n, right->n);
             return text;
         }
     }
