@@ -47,6 +47,8 @@ $(B)/gaitd: $(OBJ)
 $(B)/modules/lstm_generic.o: CFLAGS += -O3 -ffp-contract=off
 $(B)/modules/lstm_avx2.o:   CFLAGS += -mavx2 -mfma
 $(B)/modules/lstm_avx512.o: CFLAGS += -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
+$(B)/modules/dense_avx2.o:   CFLAGS += -mavx2 -mfma
+$(B)/modules/dense_avx512.o: CFLAGS += -mavx512f -mfma
 
 # The same seed gives the same bytes on any machine: no compiler may fuse a multiplication with an addition there.
 $(B)/daemon/shop%.o: CFLAGS += -ffp-contract=off
