@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+// train_loop.c - epochs. All threads run the same loop over the same mini-batches, each on its own lanes; between
+// barriers each of them sums and applies its own slice of the gradient. With one thread nothing waits.
+#include "train_loop.h"
+
+#include <assert.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct learner;
+
+struct worker {
+    struct learner *learner;
+    uint32_t index;
+    struct train_workspace *workspace;
+    struct train_batch batch;
+    double norm;               /* of its slice of the gradient, squared */
+    double loss, targets, hits, labels; /* of the epoch */
+};
+
+struct learner {
+    struct train_network *network;
+    const struct train_data *data;
+    const struct train_options *options;
+    struct train_span span;
+    struct train_pieces pieces;
+    struct worker workers[TRAIN_THREADS_MAX];
+    uint32_t workers_n;
+    pthread_barrier_t barrier;
+    float *m, *v;              /* Adam's moments */
+    uint64_t step, steps_all;  /* of Adam */
+    double rate;
+    const volatile sig_atomic_t *stop;
+    bool stopping, diverged;
+    train_progress_fn *progress;
+    void *self;
+    struct train_progress shown;
+    double began_s, shown_s, learning_s;
+    uint64_t events, sequences; /* learned from, all epochs */
+};
+
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void wait_all(struct learner *l)
+{
+    if (l->workers_n > 1)
+        pthread_barrier_wait(&l->barrier);
+}
+
+/* ---- one mini-batch ----------------------------------------------------------------------------------------------- */
+
+/* Each head's loss is the mean over the chunk's answers, of all lanes. A chunk with few answers (the tail of long
+ * sequences) does not get the say of a full one: the divisor is at least half the usual number. */
+static void set_scales(struct worker *w, const struct train_piece *pieces, uint32_t lanes, uint32_t chunk)
+{
+    const struct learner *l = w->learner;
+    uint32_t steps = l->options->steps;
+    for (uint32_t h = 0; h < l->data->shape->heads_n; h++) {
+        double targets = 0, usual = (double)l->pieces.targets / (double)l->data->shape->heads_n;
+        for (uint32_t lane = 0; lane < lanes; lane++)
+            for (uint32_t i = chunk * steps; i < (chunk + 1) * steps && i < pieces[lane].length; i++)
+                targets += train_counts(l->data, h, pieces[lane].start + i, l->span);
+        usual *= (double)lanes / (double)l->pieces.n / 2;
+        if (chunk > 0 && targets < usual)
+            targets = usual;
+        w->batch.scale[h] = targets > 0 ? (float)(l->data->shape->heads[h].weight / targets) : 0;
+    }
+}
+
+static void compute_gradient(struct worker *w, const struct train_piece *pieces, uint32_t lanes, uint32_t chunk)
+{
+    struct learner *l = w->learner;
+    const struct train_shape *shape = l->data->shape;
+    train_workspace_clear(w->workspace);
+    train_batch_fill(&w->batch, l->data, pieces, lanes, chunk, l->options->steps, w->index, l->workers_n, l->span);
+    set_scales(w, pieces, lanes, chunk);
+    if (w->batch.rows == 0)
+        return;
+    train_forward(w->workspace, &w->batch, true);
+    train_heads(w->workspace, &w->batch, true, NULL, NULL);
+    train_backward(w->workspace, &w->batch);
+    for (uint32_t h = 0; h < shape->heads_n; h++) {
+        w->loss += w->workspace->loss[h] * shape->heads[h].weight;
+        w->targets += w->workspace->targets[h];
+        if (shape->heads[h].kind == MODEL_SIGMOID) {
+            w->hits += w->workspace->hits[h];
+            w->labels += w->workspace->targets[h];
+        }
+    }
+}
+
+/* This worker's share of the weights, in whole cache lines. */
+static void slice(const struct worker *w, size_t *from, size_t *until)
+{
+    size_t lines = w->learner->network->weights_n / 16, n = w->learner->workers_n;
+    *from = lines * w->index / n * 16;
+    *until = lines * (w->index + 1) / n * 16;
+}
+
+/* The workers' gradients added up in the first one's. */
+static void sum_gradient(struct worker *w)
+{
+    struct learner *l = w->learner;
+    size_t from, until;
+    slice(w, &from, &until);
+    float *to = l->workers[0].workspace->gradient;
+    const struct dense *d = l->network->dense;
+    for (uint32_t k = 1; k < l->workers_n; k++)
+        d->add(until - from, to + from, l->workers[k].workspace->gradient + from);
+    w->norm = 0;
+    for (size_t i = from; i < until; i += 4096)
+        w->norm += d->dot(until - i < 4096 ? until - i : 4096, to + i, to + i);
+}
+
+static void apply_gradient(struct worker *w)
+{
+    struct learner *l = w->learner;
+    struct train_network *n = l->network;
+    double norm = 0, t = (double)l->step + 1;
+    for (uint32_t k = 0; k < l->workers_n; k++)
+        norm += l->workers[k].norm;
+    norm = sqrt(norm);
+    if (!isfinite(norm)) {
+        l->diverged = true; /* every worker comes to the same conclusion */
+        return;
+    }
+    struct dense_adam adam = {.beta1 = 0.9f, .beta2 = 0.999f, .scale = 1};
+    double correct1 = 1 - pow(0.9, t), correct2 = sqrt(1 - pow(0.999, t));
+    adam.rate = (float)(l->rate * correct2 / correct1);
+    adam.epsilon = (float)(1e-7 * correct2);
+    if (l->options->clip > 0 && norm > l->options->clip)
+        adam.scale = (float)(l->options->clip / norm);
+    size_t from, until;
+    slice(w, &from, &until);
+    for (uint32_t k = 0; k < n->matrices_n; k++) {
+        const struct train_matrix *m = &n->matrices[k];
+        size_t a = m->offset > from ? m->offset : from, b = m->offset + m->rows * m->columns;
+        if (b > until)
+            b = until;
+        if (a >= b)
+            continue;
+        adam.l1 = m->columns > 1 ? (float)l->options->l1 : 0;
+        adam.l2 = m->columns > 1 ? (float)l->options->l2 : 0;
+        n->dense->adam(b - a, n->weights + a, l->workers[0].workspace->gradient + a, l->m + a, l->v + a, &adam);
+    }
+}
+
+static double rate_at(const struct learner *l, double base)
+{
+    if (l->options->schedule != TRAIN_COSINE)
+        return base;
+    double share = (double)l->step / (double)(l->steps_all ? l->steps_all : 1);
+    return base * (0.02 + 0.98 * 0.5 * (1 + cos(M_PI * (share < 1 ? share : 1))));
+}
+
+static void show_progress(struct learner *l, size_t done)
+{
+    double now = now_s();
+    if (!l->progress || now - l->shown_s < 0.2)
+        return;
+    double loss = 0, targets = 0, spent = now - l->began_s + l->learning_s;
+    for (uint32_t k = 0; k < l->workers_n; k++) {
+        loss += l->workers[k].loss;
+        targets += l->workers[k].targets;
+    }
+    l->shown_s = now;
+    l->shown.share = (double)done / (double)l->pieces.n;
+    l->shown.loss = targets > 0 ? loss / targets * l->data->shape->heads_n : 0;
+    l->shown.events_per_s = (double)l->events / spent;
+    l->shown.sequences_per_s = (double)l->sequences / spent;
+    double epochs_done = l->shown.epoch - 1 + l->shown.share;
+    l->shown.left_s = spent / epochs_done * (l->shown.epochs - epochs_done);
+    l->progress(l->self, &l->shown);
+}
+
+static void run_batch(struct worker *w, size_t from, double base_rate)
+{
+    struct learner *l = w->learner;
+    const struct train_piece *pieces = l->pieces.at + from;
+    uint32_t lanes = (uint32_t)(l->pieces.n - from < l->options->lanes ? l->pieces.n - from : l->options->lanes);
+    uint32_t chunks = (pieces[0].length + l->options->steps - 1) / l->options->steps;
+    for (uint32_t chunk = 0; chunk < chunks; chunk++) {
+        compute_gradient(w, pieces, lanes, chunk);
+        wait_all(l);
+        if (w->index == 0)
+            l->rate = rate_at(l, base_rate);
+        sum_gradient(w);
+        wait_all(l);
+        apply_gradient(w);
+        wait_all(l);
+        if (w->index == 0)
+            l->step++;
+        if (l->diverged)
+            return;
+        train_network_pack(l->network, w->index, l->workers_n);
+        wait_all(l);
+    }
+    if (w->index != 0)
+        return;
+    for (uint32_t i = 0; i < lanes; i++)
+        l->events += pieces[i].length;
+    l->sequences += lanes;
+}
+
+/* ---- epochs ------------------------------------------------------------------------------------------------------- */
+
+struct epoch_call {
+    struct worker *worker;
+    const size_t *order;   /* [batches] where each mini-batch begins */
+    size_t batches;
+    double rate;
+};
+
+static void *run_epoch(void *argument)
+{
+    struct epoch_call *call = argument;
+    struct learner *l = call->worker->learner;
+    for (size_t i = 0; i < call->batches; i++) {
+        run_batch(call->worker, call->order[i], call->rate);
+        if (call->worker->index == 0) {
+            show_progress(l, (i + 1) * l->options->lanes);
+            l->stopping = l->stop && *l->stop;
+        }
+        wait_all(l);
+        if (l->stopping || l->diverged)
+            break;
+        wait_all(l); /* nobody sets `stopping` anew before all have looked */
+    }
+    return NULL;
+}
+
+/* The mini-batches of one epoch in random order, by all threads. */
+static void learn_epoch(struct learner *l, struct train_random *random, double rate)
+{
+    size_t batches = (l->pieces.n + l->options->lanes - 1) / l->options->lanes;
+    size_t *order = calloc(batches, sizeof *order);
+    struct epoch_call calls[TRAIN_THREADS_MAX];
+    pthread_t threads[TRAIN_THREADS_MAX];
+    assert(order);
+    train_pieces_shuffle(&l->pieces, l->options, random);
+    for (size_t i = 0; i < batches; i++) {
+        size_t j = train_random_below(random, i + 1);
+        order[i] = order[j];
+        order[j] = i * l->options->lanes;
+    }
+    l->began_s = now_s();
+    for (uint32_t k = 0; k < l->workers_n; k++) {
+        struct worker *w = &l->workers[k];
+        w->loss = w->targets = w->hits = w->labels = 0;
+        calls[k] = (struct epoch_call){.worker = w, .order = order, .batches = batches, .rate = rate};
+    }
+    for (uint32_t k = 1; k < l->workers_n; k++) {
+        int rc = pthread_create(&threads[k], NULL, run_epoch, &calls[k]);
+        assert(rc == 0);
+    }
+    run_epoch(&calls[0]);
+    for (uint32_t k = 1; k < l->workers_n; k++)
+        pthread_join(threads[k], NULL);
+    l->learning_s += now_s() - l->began_s;
+    free(order);
+}
+
+static void create_workers(struct learner *l)
+{
+    const struct train_options *o = l->options;
+    l->workers_n = o->threads ? o->threads : 1;
+    if (l->workers_n > o->lanes)
+        l->workers_n = o->lanes;
+    assert(l->workers_n <= TRAIN_THREADS_MAX);
+    pthread_barrier_init(&l->barrier, NULL, l->workers_n);
+    uint32_t lanes = (o->lanes + l->workers_n - 1) / l->workers_n;
+    for (uint32_t k = 0; k < l->workers_n; k++) {
+        struct worker *w = &l->workers[k];
+        w->learner = l;
+        w->index = k;
+        w->workspace = train_workspace_create(l->network, lanes, o->steps, true);
+        train_random_seed(&w->workspace->random, o->seed * 1000003 + k + 1);
+        train_batch_create(&w->batch, l->data->shape, lanes, o->steps);
+    }
+    l->m = dense_alloc(l->network->weights_n);
+    l->v = dense_alloc(l->network->weights_n);
+}
+
+static void destroy_learner(struct learner *l)
+{
+    for (uint32_t k = 0; k < l->workers_n; k++) {
+        train_workspace_destroy(&l->workers[k].workspace);
+        train_batch_destroy(&l->workers[k].batch);
+    }
+    if (l->workers_n)
+        pthread_barrier_destroy(&l->barrier);
+    free(l->m);
+    free(l->v);
+    free(l->pieces.at);
+    free(l);
+}
+
+static uint64_t count_steps(const struct learner *l)
+{
+    const struct train_options *o = l->options;
+    uint64_t steps = 0;
+    for (size_t i = 0; i < l->pieces.n; i += o->lanes)
+        steps += (l->pieces.at[i].length + o->steps - 1) / o->steps;
+    return steps * o->epochs;
+}
+
+static void note_epoch(struct learner *l, struct train_epoch *e, double began)
+{
+    double loss = 0, targets = 0, hits = 0, labels = 0;
+    for (uint32_t k = 0; k < l->workers_n; k++) {
+        loss += l->workers[k].loss;
+        targets += l->workers[k].targets;
+        hits += l->workers[k].hits;
+        labels += l->workers[k].labels;
+    }
+    *e = (struct train_epoch){.loss = loss / targets * l->data->shape->heads_n, .valid_loss = NAN,
+                              .accuracy = labels > 0 ? hits / labels : NAN, .seconds = now_s() - began};
+}
+
+/* Epochs until patience, signal or the last one; the best weights go to `best`. */
+static void learn_epochs(struct learner *l, struct train_span valid, float *best, struct train_result *r)
+{
+    const struct train_options *o = l->options;
+    struct train_random random;
+    train_random_seed(&random, o->seed);
+    double best_loss = INFINITY, rate = o->rate;
+    uint32_t waited = 0;
+    size_t bytes = l->network->weights_n * sizeof *best;
+    while (r->epochs < o->epochs && !l->stopping) {
+        double began = now_s();
+        l->shown.epoch = r->epochs + 1;
+        learn_epoch(l, &random, rate);
+        if (l->diverged)
+            return;
+        struct train_epoch *e = &r->history[r->epochs++];
+        note_epoch(l, e, began);
+        if (valid.from_ms < valid.until_ms)
+            e->valid_loss = train_measure(l->network, l->data, o, valid, NULL, NULL);
+        /* A broken-off epoch counts only where it is known to be better. */
+        bool known = !isnan(e->valid_loss);
+        if (known ? e->valid_loss < best_loss : !l->stopping || r->best_epoch == 0) {
+            best_loss = known ? e->valid_loss : best_loss;
+            r->best_epoch = r->epochs;
+            memcpy(best, l->network->weights, bytes);
+            waited = 0;
+        } else if (++waited >= o->patience && o->patience > 0) {
+            break;
+        } else if (o->schedule == TRAIN_HALVING) {
+            rate /= 2;
+        }
+    }
+    memcpy(l->network->weights, best, bytes);
+    train_network_pack(l->network, 0, 1);
+}
+
+int train_learn(struct train_network *n, const struct train_data *data, const struct train_options *o,
+                struct train_span learn, struct train_span valid, const volatile sig_atomic_t *stop,
+                train_progress_fn *progress, void *self, struct train_result *result, struct error *err)
+{
+    struct learner *l = calloc(1, sizeof *l);
+    assert(l && o->epochs > 0 && o->lanes > 0 && o->steps > 0);
+    *l = (struct learner){.network = n, .data = data, .options = o, .span = learn, .stop = stop, .progress = progress,
+                          .self = self, .shown.epochs = o->epochs};
+    *result = (struct train_result){.history = calloc(o->epochs, sizeof *result->history)};
+    assert(result->history);
+    l->pieces = train_pieces_find(data, o, o->windows, learn);
+    if (l->pieces.n == 0) {
+        destroy_learner(l);
+        return error_set(err, "there is nothing to learn from: no event has a known answer in the training span");
+    }
+    train_pieces_shuffle(&l->pieces, o, NULL);
+    l->steps_all = count_steps(l);
+    create_workers(l);
+    train_network_pack(n, 0, 1);
+    float *best = dense_alloc(n->weights_n);
+    learn_epochs(l, valid, best, result);
+    free(best);
+    bool diverged = l->diverged;
+    result->interrupted = l->stopping;
+    result->events_per_s = (double)l->events / l->learning_s;
+    result->sequences_per_s = (double)l->sequences / l->learning_s;
+    destroy_learner(l);
+    return diverged ? error_set(err, "the gradient is not a number any more in epoch %u; a smaller --rate or a --clip "
+                                "helps", result->epochs + 1) : 0;
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// train_targets.c - what each head is to say after each event, and when the answer was known.
+#include "train_set.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void train_target_create(struct train_target *t, const struct train_set *s, bool is_label)
+{
+    *t = (struct train_target){.is_label = is_label};
+    t->value = malloc((s->n + 1) * sizeof *t->value);
+    t->known_ms = malloc((s->n + 1) * sizeof *t->known_ms);
+    assert(t->value && t->known_ms);
+    for (size_t i = 0; i < s->n; i++) {
+        t->value[i] = -1;
+        t->known_ms[i] = INT64_MIN;
+    }
+}
+
+void train_target_destroy(struct train_target *t)
+{
+    free(t->value);
+    free(t->known_ms);
+    *t = (struct train_target){0};
+}
+
+static void set(struct train_target *t, size_t i, int32_t value, int64_t known_ms)
+{
+    t->value[i] = value;
+    t->known_ms[i] = known_ms;
+    t->total += value >= 0;
+    t->positives += t->is_label && value == 1;
+}
+
+void train_target_next(struct train_target *t, const struct train_set *s, enum model_field field,
+                       const int32_t *class_of)
+{
+    for (size_t k = 0; k < s->sequences_n; k++)
+        for (size_t i = s->sequences[k].start; i + 1 < s->sequences[k].start + s->sequences[k].length; i++)
+            set(t, i, class_of[s->fields[field][i + 1]], s->ts_ms[i + 1]);
+}
+
+/* Backwards through the user's events: `bought` is the next purchase after the event at hand. Sequences may be sessions,
+ * a purchase in a later one counts too; so the walk is over each user's events of all sequences, newest first. */
+static int compare_by_user(const void *a, const void *b, void *self)
+{
+    const struct train_set *s = self;
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    if (s->user[x] != s->user[y])
+        return s->user[x] < s->user[y] ? -1 : 1;
+    if (s->ts_ms[x] != s->ts_ms[y])
+        return s->ts_ms[x] < s->ts_ms[y] ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+void train_target_intent(struct train_target *t, const struct train_set *s, const char *type, int64_t horizon_ms,
+                         int64_t until_ms)
+{
+    uint32_t purchase = train_names_find(&s->names[MODEL_TYPE], str_of(type));
+    size_t *order = malloc((s->n + 1) * sizeof *order);
+    assert(order);
+    for (size_t i = 0; i < s->n; i++)
+        order[i] = i;
+    qsort_r(order, s->n, sizeof *order, compare_by_user, (void *)s);
+    int64_t bought = INT64_MAX;
+    for (size_t k = s->n; k-- > 0;) {
+        size_t i = order[k];
+        if (k + 1 == s->n || s->user[order[k + 1]] != s->user[i])
+            bought = INT64_MAX;
+        int64_t ends = s->ts_ms[i] + horizon_ms;
+        if (s->ts_ms[i] <= until_ms) {
+            if (bought != INT64_MAX && bought <= ends)
+                set(t, i, 1, bought);
+            else if (ends <= until_ms)
+                set(t, i, 0, ends);
+        }
+        if (purchase && s->fields[MODEL_TYPE][i] == purchase && s->ts_ms[i] <= until_ms)
+            bought = s->ts_ms[i];
+    }
+    free(order);
+}
+
+/* ---- labels from a file ------------------------------------------------------------------------------------------- */
+
+/* The user's last event at or before ts_ms; −1 = none. `last` lists each user's events, see below. */
+static int64_t event_before(const struct train_set *s, const size_t *order, const size_t *first, uint32_t user,
+                            int64_t ts_ms)
+{
+    int64_t found = -1;
+    for (size_t k = first[user]; k < first[user + 1] && s->ts_ms[order[k]] <= ts_ms; k++)
+        found = (int64_t)order[k];
+    return found;
+}
+
+static int read_line(struct train_target *t, const struct train_set *s, const size_t *order, const size_t *first,
+                     char *line, uint64_t *unknown_users, struct error *err)
+{
+    char *rest = line, *user = strsep(&rest, ","), *label = strsep(&rest, ","), *when = strsep(&rest, ","), *end;
+    if (!label || (strcmp(label, "0") != 0 && strcmp(label, "1") != 0))
+        return error_set(err, "the label is '%s'; it has to be 0 or 1", label ? label : "");
+    errno = 0;
+    int64_t ts_ms = when && *when ? strtoll(when, &end, 10) : INT64_MAX;
+    if (when && *when && (errno || *end))
+        return error_set(err, "the time is '%s'; it has to be Unix time in milliseconds", when);
+    uint32_t id = train_names_find(&s->users, str_of(user));
+    int64_t event = id ? event_before(s, order, first, id, ts_ms) : -1;
+    if (event < 0)
+        ++*unknown_users;
+    else
+        set(t, (size_t)event, *label - '0', s->ts_ms[event]);
+    return 0;
+}
+
+static int read_lines(struct train_target *t, const struct train_set *s, FILE *in, const char *name,
+                      const size_t *order, const size_t *first, uint64_t *unknown_users, struct error *err)
+{
+    char line[8192];
+    for (size_t number = 1; fgets(line, sizeof line, in); number++) {
+        line[strcspn(line, "\r\n")] = 0;
+        if (number == 1) {
+            char *rest = line;
+            strsep(&rest, ",");
+            char *second = strsep(&rest, ",");
+            if (!second || strcmp(second, name) != 0)
+                return error_set(err, "line 1: the second column is '%s'; for label:%s it has to be '%s'",
+                                 second ? second : "", name, name);
+        } else if (*line && read_line(t, s, order, first, line, unknown_users, err) < 0) {
+            return error_prefix(err, "line %zu", number);
+        }
+    }
+    return ferror(in) ? error_set(err, "cannot be read") : 0;
+}
+
+int train_target_labels(struct train_target *t, const struct train_set *s, const char *path, const char *name,
+                        uint64_t *unknown_users, struct error *err)
+{
+    FILE *in = fopen(path, "re");
+    if (!in)
+        return error_set(err, "%s: %s", path, strerror(errno));
+    size_t *order = malloc((s->n + 1) * sizeof *order), *first = calloc(s->users.n + 2, sizeof *first);
+    assert(order && first);
+    for (size_t i = 0; i < s->n; i++) {
+        order[i] = i;
+        first[s->user[i] + 1]++;
+    }
+    qsort_r(order, s->n, sizeof *order, compare_by_user, (void *)s);
+    for (uint32_t u = 1; u <= s->users.n + 1; u++)
+        first[u] += first[u - 1];
+    *unknown_users = 0;
+    int rc = read_lines(t, s, in, name, order, first, unknown_users, err);
+    if (rc < 0)
+        error_prefix(err, "%s", path);
+    free(order), free(first);
+    fclose(in);
+    return rc;
+}
