@@ -52,8 +52,9 @@ uint32_t train_names_add(struct train_names *t, struct str name)
             t->count = grown(t->count, t->cap, sizeof *t->count);
         }
         uint32_t id = ++t->n;
-        t->name[id] = strndup(name.at, name.len);
+        t->name[id] = calloc(name.len + 1, 1); /* a name may hold NULs */
         assert(t->name[id]);
+        memcpy(t->name[id], name.at, name.len);
         t->length[id] = name.len;
         t->count[id] = 0;
         t->slot[at] = id;

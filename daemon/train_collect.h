@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* train_collect.h - event files through a real engine into a train_set: the configuration's own decode and window code,
+ * with the files as source, memory as store and a sink that copies what passes. So training sees what serving sees. */
+#ifndef GAIT_TRAIN_COLLECT_H
+#define GAIT_TRAIN_COLLECT_H
+
+#include "train_set.h"
+
+#include "gait/batch.h"
+
+#include <signal.h>
+
+struct train_collect_options {
+    const char *conf;                /* NULL = defaults */
+    const char *const *files;
+    size_t files_n;
+    const char *const *columns;      /* each must be there */
+    size_t columns_n;
+    bool default_columns;            /* instead: those of a useful list that the configuration has */
+    const volatile sig_atomic_t *stop;
+    bool show_progress;
+};
+
+struct train_collected {
+    struct train_set *set;           /* not arranged yet */
+    uint64_t results[EVENT_VERDICTS];
+    char example[EVENT_VERDICTS][160]; /* what the first event of that verdict was about */
+};
+
+/* -1 with a text: a file or the configuration cannot be read, a column is unknown, no event was usable. */
+int train_collect(const struct train_collect_options *o, struct train_collected *out, struct error *err);
+
+#endif
