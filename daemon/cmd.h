@@ -5,6 +5,7 @@
 #define GAIT_CMD_H
 
 int cmd_check(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
 int cmd_gen(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_options(int argc, char **argv);

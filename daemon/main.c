@@ -19,6 +19,7 @@ static const struct command commands[] = {
     {"options", cmd_options, "print the reference of all settings and metrics"},
     {"gen", cmd_gen, "generate the clicks of a believable shop, fraud included"},
     {"train", cmd_train, "train a model on a shop's history"},
+    {"eval", cmd_eval, "say how good a model is on events it has not seen"},
     {"model", cmd_model, "show a model file, or run it on given inputs"},
 };
 

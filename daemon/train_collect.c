@@ -160,7 +160,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int events)
     struct loop *l = w->data;
     (void)loop, (void)events;
     engine_tick(l->engine);
-    if (l->collect->options->stop && *l->collect->options->stop)
+    if (train_stop_asked(l->collect->options->stop))
         engine_drain(l->engine, 0);
     if (l->collect->options->show_progress)
         fprintf(stderr, "\rreading: %zu events ", l->collect->out->set->n);

@@ -5,10 +5,9 @@
 #define GAIT_TRAIN_COLLECT_H
 
 #include "train_set.h"
+#include "train_stop.h"
 
 #include "gait/batch.h"
-
-#include <signal.h>
 
 struct train_collect_options {
     const char *conf;                /* NULL = defaults */
@@ -17,7 +16,7 @@ struct train_collect_options {
     const char *const *columns;      /* each must be there */
     size_t columns_n;
     bool default_columns;            /* instead: those of a useful list that the configuration has */
-    const volatile sig_atomic_t *stop;
+    struct train_stop *stop;
     bool show_progress;
 };
 

@@ -33,7 +33,7 @@ struct learner {
     float *m, *v;              /* Adam's moments */
     uint64_t step, steps_all;  /* of Adam */
     double rate;
-    const volatile sig_atomic_t *stop;
+    struct train_stop *stop;
     bool stopping, diverged;
     train_progress_fn *progress;
     void *self;
@@ -227,7 +227,7 @@ static void *run_epoch(void *argument)
         run_batch(call->worker, call->order[i], call->rate);
         if (call->worker->index == 0) {
             show_progress(l, (i + 1) * l->options->lanes);
-            l->stopping = l->stop && *l->stop;
+            l->stopping = train_stop_asked(l->stop);
         }
         wait_all(l);
         if (l->stopping || l->diverged)
@@ -362,7 +362,7 @@ static void learn_epochs(struct learner *l, struct train_span valid, float *best
 }
 
 int train_learn(struct train_network *n, const struct train_data *data, const struct train_options *o,
-                struct train_span learn, struct train_span valid, const volatile sig_atomic_t *stop,
+                struct train_span learn, struct train_span valid, struct train_stop *stop,
                 train_progress_fn *progress, void *self, struct train_result *result, struct error *err)
 {
     struct learner *l = calloc(1, sizeof *l);

@@ -10,8 +10,7 @@
 
 #include "train_network.h"
 #include "train_set.h"
-
-#include <signal.h>
+#include "train_stop.h"
 
 enum { TRAIN_THREADS_MAX = 64 };
 
@@ -68,10 +67,10 @@ struct train_result {
 typedef void train_progress_fn(void *self, const struct train_progress *p);
 
 /* Learns from the answers in `learn`, stops by those in `valid` (empty span: after all epochs), leaves the best weights
- * in the network. `stop` (may be NULL): set by a signal handler. -1 with a text: nothing to learn from, or the loss
+ * in the network. `stop` may be NULL. -1 with a text: nothing to learn from, or the loss
  * is not a number any more. */
 int train_learn(struct train_network *n, const struct train_data *data, const struct train_options *o,
-                struct train_span learn, struct train_span valid, const volatile sig_atomic_t *stop,
+                struct train_span learn, struct train_span valid, struct train_stop *stop,
                 train_progress_fn *progress, void *self, struct train_result *result, struct error *err);
 
 /* One answer beside its probabilities (softmax: [classes]; sigmoid: one). Called from several threads, `thread` < threads. */

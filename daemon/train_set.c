@@ -46,6 +46,7 @@ void train_set_destroy(struct train_set **set)
     free(s->ts_ms);
     free(s->user);
     free(s->session);
+    free(s->early);
     free(s->columns);
     free(s->sequences);
     free(s);
@@ -66,6 +67,7 @@ static void reserve(struct train_set *s)
     grow((void **)&s->ts_ms, s->cap, sizeof *s->ts_ms);
     grow((void **)&s->user, s->cap, sizeof *s->user);
     grow((void **)&s->session, s->cap, sizeof *s->session);
+    grow((void **)&s->early, s->cap, sizeof *s->early);
     grow((void **)&s->columns, s->cap * s->columns_n, sizeof *s->columns);
     for (int f = 0; f < MODEL_FIELDS; f++)
         grow((void **)&s->fields[f], s->cap, sizeof *s->fields[f]);
@@ -81,6 +83,7 @@ void train_set_add(struct train_set *s, const struct train_event *e)
     reserve(s);
     size_t i = s->n++;
     s->ts_ms[i] = e->ts_ms;
+    s->early[i] = 0;
     s->user[i] = train_names_add(&s->users, e->user);
     s->session[i] = train_names_add(&s->sessions, e->session);
     add_hash(s, e->user.at, e->user.len);
@@ -167,6 +170,7 @@ void train_set_arrange(struct train_set *s, enum train_sequence_kind kind)
     permute((void **)&s->ts_ms, place, s->n, sizeof *s->ts_ms);
     permute((void **)&s->user, place, s->n, sizeof *s->user);
     permute((void **)&s->session, place, s->n, sizeof *s->session);
+    permute((void **)&s->early, place, s->n, sizeof *s->early);
     permute((void **)&s->columns, place, s->n, s->columns_n * sizeof *s->columns);
     for (int f = 0; f < MODEL_FIELDS; f++)
         permute((void **)&s->fields[f], place, s->n, sizeof *s->fields[f]);

@@ -45,6 +45,7 @@ struct train_set {
     size_t n, cap;
     int64_t *ts_ms;
     uint32_t *user, *session, *fields[MODEL_FIELDS];
+    uint8_t *early;        /* 1 = of the warm-up; set by the caller between collecting and arranging */
     float *columns;        /* [n × columns_n] raw */
     uint32_t columns_n;
     char **column_names;   /* [columns_n] */
@@ -66,18 +67,21 @@ void train_set_arrange(struct train_set *s, enum train_sequence_kind kind);
 
 /* ---- targets ------------------------------------------------------------------------------------------------------ */
 
-/* For each event what one head is to say after it: a class, or 0/1; −1 = nothing. `known_ms` is when the answer was
+enum { TRAIN_NOTHING = -1, TRAIN_UNSAYABLE = -2 };
+
+/* For each event what one head is to say after it: a class, or 0/1; TRAIN_NOTHING; or TRAIN_UNSAYABLE, a name that is
+ * not among the head's classes: not learned from, but a miss where the model is judged. `known_ms` is when the answer was
  * known: a model of time T may learn from answers before T only, and is judged on those after. */
 struct train_target {
     int32_t *value;
     int64_t *known_ms;
     bool is_label;         /* 0/1 */
-    uint64_t total, positives;
+    uint64_t total, positives, unsayable;
 };
 
 void train_target_create(struct train_target *t, const struct train_set *s, bool is_label);
 void train_target_destroy(struct train_target *t);
-/* The field's name of the next event of the sequence, as class_of[name id]; −1 where that is −1. */
+/* The field's name of the next event of the sequence, as class_of[name id] (TRAIN_UNSAYABLE where it is no class). */
 void train_target_next(struct train_target *t, const struct train_set *s, enum model_field field,
                        const int32_t *class_of);
 /* Whether this user buys (an event of type `type`) within the horizon. Answers that the data's end leaves open are −1.

@@ -32,6 +32,7 @@ static void set(struct train_target *t, size_t i, int32_t value, int64_t known_m
     t->value[i] = value;
     t->known_ms[i] = known_ms;
     t->total += value >= 0;
+    t->unsayable += value == TRAIN_UNSAYABLE;
     t->positives += t->is_label && value == 1;
 }
 
@@ -40,7 +41,8 @@ void train_target_next(struct train_target *t, const struct train_set *s, enum m
 {
     for (size_t k = 0; k < s->sequences_n; k++)
         for (size_t i = s->sequences[k].start; i + 1 < s->sequences[k].start + s->sequences[k].length; i++)
-            set(t, i, class_of[s->fields[field][i + 1]], s->ts_ms[i + 1]);
+            if (s->fields[field][i + 1])
+                set(t, i, class_of[s->fields[field][i + 1]], s->ts_ms[i + 1]);
 }
 
 /* Backwards through the user's events: `bought` is the next purchase after the event at hand. Sequences may be sessions,
@@ -72,10 +74,10 @@ void train_target_intent(struct train_target *t, const struct train_set *s, cons
             bought = INT64_MAX;
         int64_t ends = s->ts_ms[i] + horizon_ms;
         if (s->ts_ms[i] <= until_ms) {
-            if (bought != INT64_MAX && bought <= ends)
-                set(t, i, 1, bought);
-            else if (ends <= until_ms)
-                set(t, i, 0, ends);
+            /* Known when the horizon is over, for a purchase too: were early answers let in, the last hours before a
+             * split would consist of buyers only. */
+            if (ends <= until_ms)
+                set(t, i, bought <= ends, ends);
         }
         if (purchase && s->fields[MODEL_TYPE][i] == purchase && s->ts_ms[i] <= until_ms)
             bought = s->ts_ms[i];

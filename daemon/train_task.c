@@ -23,9 +23,12 @@ static int32_t *classes_of_names(const struct model_vocabulary *v, const struct 
 {
     int32_t *classes = malloc(((size_t)names->n + 1) * sizeof *classes);
     assert(classes);
-    classes[0] = -1;
-    for (uint32_t id = 1; id <= names->n; id++)
+    classes[0] = TRAIN_NOTHING;
+    for (uint32_t id = 1; id <= names->n; id++) {
         classes[id] = model_vocabulary_find_name(v, train_names_at(names, id));
+        if (classes[id] < 0)
+            classes[id] = TRAIN_UNSAYABLE;
+    }
     return classes;
 }
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// cmd_eval.c - `gaitd eval`: the command line. The work is in eval_job.c.
+#include "arguments.h"
+#include "cmd.h"
+#include "train_job.h"
+#include "value.h"
+
+#include "gait/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void print_usage(FILE *out)
+{
+    fputs("Usage: gaitd eval --model MODEL --events FILE... [OPTION...]\n\n"
+          "Says how good a model is on events that it has not learned from: one prediction for each event after a\n"
+          "sequence's first, beside three baselines (popularity, repeat_last, first-order markov) on the same ones.\n\n"
+          "  --model MODEL         the model\n"
+          "  --events FILE...      JSON lines, plain, gzip or zstd, in the order of time\n"
+          "  --warmup FILE         events before those (may be repeated): they fill windows and states, and the baselines\n"
+          "                        count them; without it the baselines count as they go, after each prediction\n"
+          "  --target NAME         item, category, intent or label:NAME (the model's first head)\n"
+          "  --sequence KIND       user or session (as the model was trained)\n"
+          "  --labels FILE         for label:NAME\n"
+          "  --purchase TYPE       the event type that intent looks for (purchase)\n"
+          "  -c, --config FILE     the daemon's configuration (defaults)\n"
+          "  --threads N           (1)\n"
+          "  --json                one JSON object: shares between 0 and 1, \"interval\" with 95 % bounds over resampled\n"
+          "                        sequences, \"baselines\"\n"
+          "  --no-intervals        leave out the intervals (faster)\n"
+          "  -h, --help            print this text\n\n"
+          "Example: gaitd eval --model shop.safetensors --warmup may.jsonl.gz --events june.jsonl.gz --json\n", out);
+}
+
+struct request {
+    struct eval_job job;
+    bool json, sequence_given;
+};
+
+static int add(const char **list, size_t *n, const char *path, struct error *err)
+{
+    if (*n == TRAIN_FILES_MAX)
+        return error_set(err, "more than %d files", TRAIN_FILES_MAX);
+    list[(*n)++] = path;
+    return 0;
+}
+
+static int set_option(struct request *r, int option, const char *value, struct error *err)
+{
+    struct eval_job *job = &r->job;
+    int64_t threads;
+    switch (option) {
+    case 'm': job->model = value; return 0;
+    case 'c': job->conf = value; return 0;
+    case 't': job->target = value; return 0;
+    case 'l': job->labels = value; return 0;
+    case 'p': job->purchase = value; return 0;
+    case 'j': r->json = true; return 0;
+    case 'n': job->intervals = false; return 0;
+    case 'e': return add(job->files, &job->files_n, value, err);
+    case 'w': return add(job->warmup, &job->warmup_n, value, err);
+    case 's':
+        r->sequence_given = true;
+        job->sequence = strcmp(value, "session") == 0 ? TRAIN_BY_SESSION : TRAIN_BY_USER;
+        return strcmp(value, "session") == 0 || strcmp(value, "user") == 0
+                   ? 0 : error_set(err, "--sequence: '%s' is none of user, session", value);
+    default:
+        if (value_int(value, &threads, err) < 0)
+            return error_prefix(err, "--threads");
+        if (threads < 1 || threads > TRAIN_THREADS_MAX)
+            return error_set(err, "--threads: %s is not within 1 and %d", value, TRAIN_THREADS_MAX);
+        job->threads = (uint32_t)threads;
+        return 0;
+    }
+}
+
+/* 0 = go on; else the exit status + 1. */
+static int parse(int argc, char **argv, struct request *r)
+{
+    static const struct long_option options[] = {
+        {"model", required_argument, NULL, 'm'},  {"events", required_argument, NULL, 'e'},
+        {"warmup", required_argument, NULL, 'w'}, {"target", required_argument, NULL, 't'},
+        {"config", required_argument, NULL, 'c'}, {"sequence", required_argument, NULL, 's'},
+        {"labels", required_argument, NULL, 'l'}, {"purchase", required_argument, NULL, 'p'},
+        {"threads", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
+        {"no-intervals", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+    };
+    struct error err;
+    int rc = 0;
+    for (int c; rc == 0 && (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        if (c == 'h' || c == '?') {
+            print_usage(c == 'h' ? stdout : stderr);
+            return c == 'h' ? 1 : 3;
+        }
+        rc = set_option(r, c, optarg, &err);
+    }
+    for (; optind < argc && rc == 0; optind++)
+        rc = add(r->job.files, &r->job.files_n, argv[optind], &err);
+    if (rc == 0 && (!r->job.model || !r->job.files_n))
+        rc = error_set(&err, "--%s is missing", r->job.model ? "events" : "model");
+    if (rc < 0)
+        fprintf(stderr, "gaitd eval: %s\n", err.text);
+    return rc < 0 ? 3 : 0;
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    struct train_stop stop = {0};
+    struct request r = {.job = {.purchase = "purchase", .threads = 1, .intervals = true, .stop = &stop}};
+    struct error err;
+    log_setup(LOG_WARNING, LOG_FORMAT_TEXT);
+    int status = parse(argc, argv, &r);
+    if (status)
+        return status - 1;
+    if (!r.sequence_given)
+        r.job.sequence = eval_job_sequence(r.job.model);
+    json_t *figures = eval_job_run(&r.job, &err);
+    if (!figures) {
+        fprintf(stderr, "gaitd eval: %s\n", err.text);
+        return 1;
+    }
+    if (r.json) {
+        json_dumpf(figures, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
+        putchar('\n');
+    } else {
+        json_t *one = json_pack("{s:O}", json_string_value(json_object_get(figures, "target")), figures);
+        train_report_metrics(stdout, one);
+        json_decref(one);
+    }
+    json_decref(figures);
+    return 0;
+}

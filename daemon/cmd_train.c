@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+// cmd_train.c - `gaitd train`: the command line. The work is in train_job.c.
+#include "arguments.h"
+#include "cmd.h"
+#include "train_job.h"
+#include "value.h"
+
+#include "gait/log.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_usage(FILE *out)
+{
+    fputs("Usage: gaitd train --events FILE... --out MODEL [OPTION...]\n\n"
+          "Trains a model on event files, with the decode and window code that serves, and says how good it is.\n\n"
+          "Data\n"
+          "  --events FILE...      JSON lines, plain, gzip or zstd, in the order of time; - is standard input\n"
+          "  -c, --config FILE     the daemon's configuration: mapping, event types, windows (defaults)\n"
+          "  --target LIST         what to predict: category, item, intent, label:NAME, several with commas\n"
+          "                        (category,intent)\n"
+          "  --sequence KIND       what one sequence is: user or session (user)\n"
+          "  --labels FILE         for label:NAME: lines user,label or user,label,unix-ms after a header user,NAME\n"
+          "  --purchase TYPE       the event type that intent looks for (purchase)\n"
+          "  --horizon TIME        how far intent looks ahead (1h)\n"
+          "  --valid SHARE         this share of events, the latest, validates (0.1)\n"
+          "Model\n"
+          "  --embed FIELD=N,...   embedded fields and their widths; fields: type category item country campaign\n"
+          "                        page currency (type=8,category=16; with target item also item=64)\n"
+          "  --features LIST       window columns, or none, or default (default; none with --sequence session)\n"
+          "  --layers N,...        widths of the LSTM layers (64)\n"
+          "  --no-tie              give an item or category head weights of its own, not the embedding's\n"
+          "  --min-count N         names met less often are unknown (2)    --vocabulary N  at most so many (100000)\n"
+          "  --ensemble N          networks of N seeds, their logits averaged, in one model (1)\n"
+          "Learning\n"
+          "  --epochs N (30)  --patience N (3; 0 = never stop early)  --batch N sequences (32)  --rate R (0.001)\n"
+          "  --schedule constant|cosine|halving (constant)  --dropout P (0.2)  --input-dropout P (0)\n"
+          "  --clip NORM (1; 0 = off)  --l1 X (0)  --l2 X (0)  --class-weights none|balanced (none)\n"
+          "  --steps N             events of back-propagation; longer sequences carry their state on (28)\n"
+          "  --windows             cut sequences into windows of --steps events that begin from zero\n"
+          "  --refit               afterwards once more on everything, for as many epochs as were best\n"
+          "  --preset NAME         purchase-28: LSTM 128, 64, dropout 0.2, windows of 28, batch 32, 10 epochs\n"
+          "                        items: session recommendation (see the manual)\n"
+          "  --seed N (1)  --threads N (1)\n"
+          "Output\n"
+          "  --out MODEL           safetensors    --card FILE  the model card (MODEL with .md)\n"
+          "  -q, --quiet           only errors    -h, --help   print this text\n\n"
+          "Ctrl-C keeps the best so far; a second one gives up.\n\n"
+          "Example: gaitd train --events day1.jsonl.gz day2.jsonl.gz --out shop.safetensors --threads 2\n", out);
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------- */
+
+static int parse_count(const char *text, int64_t low, int64_t high, uint32_t *out, struct error *err)
+{
+    int64_t value;
+    if (value_int(text, &value, err) < 0)
+        return -1;
+    if (value < low || value > high)
+        return error_set(err, "%s is not within %lld and %lld", text, (long long)low, (long long)high);
+    *out = (uint32_t)value;
+    return 0;
+}
+
+static int parse_real(const char *text, double low, double high, double *out, struct error *err)
+{
+    if (value_real(text, out, err) < 0)
+        return -1;
+    return *out >= low && *out <= high ? 0 : error_set(err, "%s is not within %g and %g", text, low, high);
+}
+
+static int parse_share(const char *text, float *out, struct error *err)
+{
+    double value;
+    if (parse_real(text, 0, 0.95, &value, err) < 0)
+        return -1;
+    *out = (float)value;
+    return 0;
+}
+
+/* Which of the names; -1 with all of them. */
+static int parse_choice(const char *text, const char *const *names, int *out, struct error *err)
+{
+    char all[256] = "";
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *out = i;
+            return 0;
+        }
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", i ? ", " : "", names[i]);
+    }
+    return error_set(err, "'%s' is none of %s", text, all);
+}
+
+/* Cuts `text` at commas, in place. */
+static int parse_list(char *text, const char **out, size_t max, size_t *n, struct error *err)
+{
+    *n = 0;
+    for (char *part; (part = strsep(&text, ",")) != NULL;) {
+        if (!*part)
+            return error_set(err, "an empty name in the list");
+        if (*n == max)
+            return error_set(err, "more than %zu names", max);
+        out[(*n)++] = part;
+    }
+    return 0;
+}
+
+static int parse_layers(char *text, struct train_outline *o, struct error *err)
+{
+    const char *parts[MODEL_LAYERS_MAX];
+    size_t n;
+    if (parse_list(text, parts, MODEL_LAYERS_MAX, &n, err) < 0)
+        return -1;
+    o->layers_n = (uint32_t)n;
+    for (size_t i = 0; i < n; i++)
+        if (parse_count(parts[i], 1, MODEL_WIDTH_MAX, &o->hidden[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+static int parse_embed(char *text, struct train_outline *o, struct error *err)
+{
+    const char *parts[MODEL_FIELDS];
+    size_t n;
+    memset(o->width, 0, sizeof o->width);
+    if (strcmp(text, "none") == 0)
+        return 0;
+    if (parse_list(text, parts, MODEL_FIELDS, &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        char *equals = strchr(parts[i], '=');
+        int field = 0;
+        while (equals && field < MODEL_FIELDS && (strlen(model_field_name((enum model_field)field)) != (size_t)(equals - parts[i]) ||
+               strncmp(parts[i], model_field_name((enum model_field)field), (size_t)(equals - parts[i])) != 0))
+            field++;
+        if (!equals || field == MODEL_FIELDS)
+            return error_set(err, "'%s' is not FIELD=WIDTH with a field of type, category, item, country, campaign, page, "
+                             "currency", parts[i]);
+        if (parse_count(equals + 1, 1, 1024, &o->width[field], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int parse_targets(char *text, struct train_outline *o, struct error *err)
+{
+    size_t n;
+    if (parse_list(text, o->targets, MODEL_HEADS_MAX, &n, err) < 0)
+        return -1;
+    o->targets_n = (uint32_t)n;
+    return 0;
+}
+
+static int parse_features(char *text, struct train_job *job, struct error *err)
+{
+    job->features_n = 0;
+    job->default_features = strcmp(text, "default") == 0;
+    if (job->default_features || strcmp(text, "none") == 0)
+        return 0;
+    return parse_list(text, job->features, MODEL_FEATURES_MAX, &job->features_n, err);
+}
+
+static int parse_preset(const char *name, struct train_job *job, struct error *err)
+{
+    if (strcmp(name, "purchase-28") == 0) {
+        /* The classical recipe: LSTM(128), dropout, LSTM(64), dropout, one sigmoid; Adam, ten epochs of batch 32. */
+        job->outline.targets_n = 1;
+        job->outline.targets[0] = "intent";
+        job->outline.layers_n = 2;
+        job->outline.hidden[0] = 128;
+        job->outline.hidden[1] = 64;
+        job->task.dropout = 0.2f;
+        job->learn.windows = true;
+        job->learn.steps = 28;
+        job->learn.lanes = 32;
+        job->learn.epochs = 10;
+        job->learn.patience = 0;
+        job->learn.rate = 1e-3;
+        job->learn.clip = 0;
+        return 0;
+    }
+    if (strcmp(name, "items") != 0)
+        return error_set(err, "'%s' is none of purchase-28, items", name);
+    job->sequence = TRAIN_BY_SESSION;
+    job->outline.targets_n = 1;
+    job->outline.targets[0] = "item";
+    job->outline.layers_n = 1;
+    job->outline.hidden[0] = 128;
+    job->outline.width[MODEL_ITEM] = 64;
+    job->default_features = false;
+    job->task.dropout = 0.3f;
+    job->learn.rate = 2e-3;
+    return 0;
+}
+
+/* ---- the command line --------------------------------------------------------------------------------------------- */
+
+enum { OPT_EVENTS = 256, OPT_TARGET, OPT_SEQUENCE, OPT_LABELS, OPT_PURCHASE, OPT_HORIZON, OPT_VALID, OPT_EMBED, OPT_FEATURES,
+       OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE, OPT_BATCH, OPT_RATE,
+       OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS, OPT_STEPS, OPT_WINDOWS,
+       OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD };
+
+static const struct long_option long_options[] = {
+    {"events", required_argument, NULL, OPT_EVENTS}, {"config", required_argument, NULL, 'c'},
+    {"target", required_argument, NULL, OPT_TARGET}, {"sequence", required_argument, NULL, OPT_SEQUENCE},
+    {"labels", required_argument, NULL, OPT_LABELS}, {"purchase", required_argument, NULL, OPT_PURCHASE},
+    {"horizon", required_argument, NULL, OPT_HORIZON}, {"valid", required_argument, NULL, OPT_VALID},
+    {"embed", required_argument, NULL, OPT_EMBED}, {"features", required_argument, NULL, OPT_FEATURES},
+    {"layers", required_argument, NULL, OPT_LAYERS}, {"no-tie", no_argument, NULL, OPT_NO_TIE},
+    {"min-count", required_argument, NULL, OPT_MIN_COUNT}, {"vocabulary", required_argument, NULL, OPT_VOCABULARY},
+    {"ensemble", required_argument, NULL, OPT_ENSEMBLE}, {"epochs", required_argument, NULL, OPT_EPOCHS},
+    {"patience", required_argument, NULL, OPT_PATIENCE}, {"batch", required_argument, NULL, OPT_BATCH},
+    {"rate", required_argument, NULL, OPT_RATE}, {"schedule", required_argument, NULL, OPT_SCHEDULE},
+    {"dropout", required_argument, NULL, OPT_DROPOUT}, {"input-dropout", required_argument, NULL, OPT_INPUT_DROPOUT},
+    {"clip", required_argument, NULL, OPT_CLIP}, {"l1", required_argument, NULL, OPT_L1},
+    {"l2", required_argument, NULL, OPT_L2}, {"class-weights", required_argument, NULL, OPT_CLASS_WEIGHTS},
+    {"steps", required_argument, NULL, OPT_STEPS}, {"windows", no_argument, NULL, OPT_WINDOWS},
+    {"refit", no_argument, NULL, OPT_REFIT}, {"preset", required_argument, NULL, OPT_PRESET},
+    {"seed", required_argument, NULL, OPT_SEED}, {"threads", required_argument, NULL, OPT_THREADS},
+    {"out", required_argument, NULL, OPT_OUT}, {"card", required_argument, NULL, OPT_CARD},
+    {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+};
+
+static int set_data(struct train_job *job, int option, char *value, struct error *err)
+{
+    int kind;
+    switch (option) {
+    case 'c': job->conf = value; return 0;
+    case OPT_LABELS: job->labels = value; return 0;
+    case OPT_PURCHASE: job->task.purchase = value; return 0;
+    case OPT_TARGET: return parse_targets(value, &job->outline, err);
+    case OPT_HORIZON: return value_duration(value, false, &job->outline.intent_horizon_ms, err);
+    case OPT_VALID: return parse_real(value, 0, 0.9, &job->valid, err);
+    case OPT_FEATURES: return parse_features(value, job, err);
+    case OPT_SEQUENCE:
+        if (parse_choice(value, (const char *const[]){"user", "session", NULL}, &kind, err) < 0)
+            return -1;
+        job->sequence = kind ? TRAIN_BY_SESSION : TRAIN_BY_USER;
+        return 0;
+    case OPT_OUT: job->out = value; return 0;
+    case OPT_CARD: job->card = value; return 0;
+    case 'q': job->quiet = true; return 0;
+    default: assert(!"an option without a case"); return -1;
+    }
+}
+
+static int set_model(struct train_job *job, int option, char *value, struct error *err)
+{
+    switch (option) {
+    case OPT_EMBED: return parse_embed(value, &job->outline, err);
+    case OPT_LAYERS: return parse_layers(value, &job->outline, err);
+    case OPT_NO_TIE: job->task.tie = false; return 0;
+    case OPT_MIN_COUNT: return parse_count(value, 1, 1000000, &job->outline.min_count, err);
+    case OPT_VOCABULARY: return parse_count(value, 2, MODEL_VOCABULARY_MAX, &job->outline.vocabulary_max, err);
+    case OPT_ENSEMBLE: return parse_count(value, 1, TRAIN_ENSEMBLE_MAX, &job->ensemble, err);
+    case OPT_PRESET: return parse_preset(value, job, err);
+    default: return set_data(job, option, value, err);
+    }
+}
+
+static int set_option(struct train_job *job, int option, char *value, struct error *err)
+{
+    struct train_options *o = &job->learn;
+    int choice;
+    uint32_t count = 0;
+    switch (option) {
+    case OPT_EPOCHS: return parse_count(value, 1, 10000, &o->epochs, err);
+    case OPT_PATIENCE: return parse_count(value, 0, 10000, &o->patience, err);
+    case OPT_BATCH: return parse_count(value, 1, 4096, &o->lanes, err);
+    case OPT_STEPS: return parse_count(value, 1, 1024, &o->steps, err);
+    case OPT_THREADS: return parse_count(value, 1, TRAIN_THREADS_MAX, &o->threads, err);
+    case OPT_RATE: return parse_real(value, 1e-8, 10, &o->rate, err);
+    case OPT_CLIP: return parse_real(value, 0, 1e6, &o->clip, err);
+    case OPT_L1: return parse_real(value, 0, 1, &o->l1, err);
+    case OPT_L2: return parse_real(value, 0, 1, &o->l2, err);
+    case OPT_DROPOUT: return parse_share(value, &job->task.dropout, err);
+    case OPT_INPUT_DROPOUT: return parse_share(value, &job->task.dropout_input, err);
+    case OPT_WINDOWS: o->windows = true; return 0;
+    case OPT_REFIT: job->refit = true; return 0;
+    case OPT_SEED:
+        if (parse_count(value, 0, UINT32_MAX, &count, err) < 0)
+            return -1;
+        o->seed = count;
+        return 0;
+    case OPT_SCHEDULE:
+        if (parse_choice(value, (const char *const[]){"constant", "cosine", "halving", NULL}, &choice, err) < 0)
+            return -1;
+        o->schedule = (enum train_schedule)choice;
+        return 0;
+    case OPT_CLASS_WEIGHTS:
+        if (parse_choice(value, (const char *const[]){"none", "balanced", NULL}, &choice, err) < 0)
+            return -1;
+        job->task.positive_weight = choice ? 0 : 1;
+        return 0;
+    default: return set_model(job, option, value, err);
+    }
+}
+
+static int add_file(struct train_job *job, const char *path, struct error *err)
+{
+    if (job->files_n == TRAIN_FILES_MAX)
+        return error_set(err, "more than %d event files", TRAIN_FILES_MAX);
+    job->files[job->files_n++] = path;
+    return 0;
+}
+
+/* The command as typed, for the model's record. */
+static char *command_of(int argc, char **argv)
+{
+    size_t n = 16;
+    for (int i = 0; i < argc; i++)
+        n += strlen(argv[i]) + 1;
+    char *text = calloc(n, 1);
+    assert(text);
+    strcpy(text, "gaitd");
+    for (int i = 0; i < argc; i++)
+        strcat(strcat(text, " "), argv[i]);
+    return text;
+}
+
+/* What the other settings leave open: which fields are embedded. */
+static void fill_defaults(struct train_job *job, bool embed_given, bool features_given)
+{
+    for (uint32_t i = 0; i < job->outline.targets_n && !embed_given; i++)
+        if (strcmp(job->outline.targets[i], "item") == 0)
+            job->outline.width[MODEL_ITEM] = 64;
+    if (job->sequence == TRAIN_BY_SESSION && !features_given)
+        job->default_features = false;
+}
+
+/* 0 = go on; else the exit status + 1. */
+static int parse(int argc, char **argv, struct train_job *job)
+{
+    struct error err;
+    bool embed_given = false, features_given = false;
+    for (int c; (c = getopt_long(argc, argv, "c:qh", long_options, NULL)) != -1;) {
+        if (c == 'h' || c == '?') {
+            print_usage(c == 'h' ? stdout : stderr);
+            return c == 'h' ? 1 : 3;
+        }
+        embed_given |= c == OPT_EMBED;
+        features_given |= c == OPT_FEATURES;
+        int rc = c == OPT_EVENTS ? add_file(job, optarg, &err) : set_option(job, c, optarg, &err);
+        if (rc == 0)
+            continue;
+        const char *name = "config";
+        for (size_t i = 0; long_options[i].name; i++)
+            if (long_options[i].val == c)
+                name = long_options[i].name;
+        fprintf(stderr, "gaitd train: --%s: %s\n", name, err.text);
+        return 3;
+    }
+    for (; optind < argc; optind++)
+        if (add_file(job, argv[optind], &err) < 0) {
+            fprintf(stderr, "gaitd train: %s\n", err.text);
+            return 3;
+        }
+    if (!job->files_n || !job->out) {
+        fprintf(stderr, "gaitd train: --%s is missing\n", job->files_n ? "out" : "events");
+        return 3;
+    }
+    fill_defaults(job, embed_given, features_given);
+    return 0;
+}
+
+int cmd_train(int argc, char **argv)
+{
+    struct train_stop stop = {0};
+    char *command = command_of(argc, argv);
+    struct train_job job = {
+        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .command = command, .stop = &stop,
+        .outline = {.targets_n = 2, .targets = {"category", "intent"}, .layers_n = 1, .hidden = {64}, .min_count = 2,
+                    .vocabulary_max = 100000, .intent_horizon_ms = 3600000,
+                    .width = {[MODEL_TYPE] = 8, [MODEL_CATEGORY] = 16}},
+        .task = {.tie = true, .dropout = 0.2f, .positive_weight = 1, .purchase = "purchase"},
+        .learn = {.lanes = 32, .steps = 28, .epochs = 30, .patience = 3, .rate = 1e-3, .clip = 1, .threads = 1, .seed = 1},
+    };
+    struct error err;
+    log_setup(LOG_WARNING, LOG_FORMAT_TEXT);
+    int status = parse(argc, argv, &job);
+    if (status == 0) {
+        train_stop_arm();
+        status = 1;
+        if (train_job_run(&job, &err) < 0) {
+            fprintf(stderr, "gaitd train: %s\n", err.text);
+            status = 2;
+        }
+    }
+    free(command);
+    return status - 1;
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+// train_job.c - `gaitd train` step by step.
+#include "train_job.h"
+
+#include "gait/version.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A run of one job, and all that it has to give back. */
+struct run {
+    const struct train_job *job;
+    struct train_collected collected;
+    struct train_set *set;
+    struct model *outline, *model;
+    struct train_task task;
+    struct train_network *networks[TRAIN_ENSEMBLE_MAX];
+    uint32_t networks_n;
+    uint32_t epochs[TRAIN_ENSEMBLE_MAX];   /* the best epoch of each */
+    int64_t split_ms;                      /* INT64_MAX = no validation */
+    json_t *history, *metrics;
+    double events_per_s;
+    bool interrupted;
+};
+
+static void show(void *self, const struct train_progress *p)
+{
+    const struct run *r = self;
+    (void)r;
+    char bar[21] = "....................";
+    memset(bar, '#', (size_t)(p->share * 20 > 20 ? 20 : p->share * 20));
+    fprintf(stderr, "\repoch %2u of at most %u [%s] loss %.4f  %.0f events/s  %.0f s left   ", p->epoch, p->epochs, bar,
+            p->loss, p->events_per_s, p->left_s);
+    fflush(stderr);
+}
+
+/* ---- reading ------------------------------------------------------------------------------------------------------ */
+
+static int read_events(struct run *r, struct error *err)
+{
+    const struct train_job *job = r->job;
+    struct train_collect_options o = {.conf = job->conf, .files = job->files, .files_n = job->files_n,
+                                      .columns = job->features, .columns_n = job->features_n,
+                                      .default_columns = job->default_features, .stop = job->stop,
+                                      .show_progress = !job->quiet};
+    int rc = train_collect(&o, &r->collected, err);
+    r->set = r->collected.set;
+    if (!job->quiet && r->set)
+        train_report_data(stdout, &r->collected);
+    if (rc < 0)
+        return -1;
+    train_set_arrange(r->set, job->sequence);
+    return 0;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* The moment after which the last share of events lies. */
+static int64_t split_time(const struct train_set *s, double valid)
+{
+    if (valid <= 0)
+        return INT64_MAX;
+    int64_t *times = malloc((s->n + 1) * sizeof *times);
+    assert(times);
+    memcpy(times, s->ts_ms, s->n * sizeof *times);
+    qsort(times, s->n, sizeof *times, compare_times);
+    size_t at = (size_t)((double)s->n * (1 - valid));
+    int64_t split = times[at < s->n ? at : s->n - 1];
+    free(times);
+    return split;
+}
+
+/* ---- learning ----------------------------------------------------------------------------------------------------- */
+
+/* Vocabularies, features and answers as a model of time `split_ms` could know them. */
+static int prepare(struct run *r, int64_t split_ms, struct error *err)
+{
+    struct train_outline outline = r->job->outline;
+    struct train_task_options task = r->job->task;
+    outline.until_ms = split_ms;
+    task.known_until_ms = r->set->last_ms;
+    task.labels = r->job->labels;
+    train_task_destroy(&r->task);
+    model_destroy(&r->outline);
+    r->outline = train_outline(&outline, r->set, err);
+    return r->outline ? train_task_create(&r->task, r->outline, r->set, &task, err) : -1;
+}
+
+/* A head that cannot be learned is better refused than silently useless. */
+static int check_answers(const struct run *r, struct error *err)
+{
+    struct train_span learn = {INT64_MIN, r->split_ms};
+    for (uint32_t h = 0; h < r->outline->heads_n; h++) {
+        uint64_t n = 0, ones = 0;
+        for (size_t i = 0; i < r->set->n; i++)
+            if (train_counts(&r->task.data, h, i, learn)) {
+                n++;
+                ones += r->task.targets[h].value[i] == 1;
+            }
+        const char *target = r->outline->heads[h].target;
+        if (n == 0 && r->task.targets[h].is_label && r->task.unknown_users > 0)
+            return error_set(err, "--target %s: none of the label file's %" PRIu64 " users is among the events", target,
+                             r->task.unknown_users);
+        if (n == 0)
+            return error_set(err, "--target %s: no event has a known answer before the validation part; with intent "
+                             "the events have to span more than the horizon", target);
+        if (r->task.targets[h].is_label && (ones == 0 || ones == n))
+            return error_set(err, "--target %s: all %" PRIu64 " answers in the training part are %s; two classes are "
+                             "needed to learn anything", target, n, ones ? "1" : "0 (no positives)");
+    }
+    return 0;
+}
+
+static json_t *history_of(const struct train_result *result)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < result->epochs; i++) {
+        const struct train_epoch *e = &result->history[i];
+        json_array_append_new(list, json_pack("{s:f,s:o}", "loss", e->loss, "valid_loss",
+                                              isnan(e->valid_loss) ? json_null() : json_real(e->valid_loss)));
+    }
+    return list;
+}
+
+static int learn_one(struct run *r, uint32_t k, struct train_span learn, struct train_span valid, uint32_t epochs,
+                     struct error *err)
+{
+    struct train_options o = r->job->learn;
+    struct train_random random;
+    struct train_result result;
+    o.seed += k;
+    o.epochs = epochs;
+    train_network_destroy(&r->networks[k]);
+    r->networks[k] = train_network_create(&r->task.shape, dense_choose(NULL));
+    train_random_seed(&random, o.seed);
+    train_network_init(r->networks[k], &random);
+    int rc = train_learn(r->networks[k], &r->task.data, &o, learn, valid, r->job->stop, r->job->quiet ? NULL : show, r,
+                         &result, err);
+    if (rc == 0) {
+        r->epochs[k] = result.best_epoch;
+        r->interrupted |= result.interrupted;
+        r->events_per_s = result.events_per_s;
+        json_array_append_new(r->history, history_of(&result));
+        const struct train_epoch *best = &result.history[result.best_epoch - 1];
+        if (!r->job->quiet)
+            fprintf(stderr, "\r%80s\rnetwork %u: best after %u of %u epochs, loss %.4f, validation %.4f; %.0f events/s\n",
+                    "", k + 1, result.best_epoch, result.epochs, best->loss, best->valid_loss, result.events_per_s);
+    }
+    free(result.history);
+    return rc;
+}
+
+static int learn_all(struct run *r, struct train_span learn, struct train_span valid, bool refit, struct error *err)
+{
+    for (uint32_t k = 0; k < r->job->ensemble && !(r->interrupted && k > 0); k++) {
+        if (learn_one(r, k, learn, valid, refit ? r->epochs[k] : r->job->learn.epochs, err) < 0)
+            return -1;
+        if (r->networks_n < k + 1)
+            r->networks_n = k + 1;
+    }
+    model_destroy(&r->model);
+    r->model = train_merge(r->networks, r->networks_n, r->outline, err);
+    return r->model ? 0 : -1;
+}
+
+/* The model as it will be saved, judged on the validation part. */
+static int judge(struct run *r, struct error *err)
+{
+    struct train_task_options options = r->job->task;
+    struct train_task task;
+    options.tie = false;
+    options.known_until_ms = r->set->last_ms;
+    options.labels = r->job->labels;
+    if (train_task_create(&task, r->model, r->set, &options, err) < 0)
+        return -1;
+    struct train_network *n = train_network_create(&task.shape, dense_choose(NULL));
+    train_weights_from_model(n, r->model);
+    struct eval_request request = {.span = {r->split_ms, INT64_MAX}, .fit = {INT64_MIN, r->split_ms},
+                                   .purchase = options.purchase, .intervals = true};
+    for (uint32_t h = 0; h < r->model->heads_n; h++)
+        json_object_set_new(r->metrics, r->model->heads[h].name,
+                            eval_head(n, &task, r->model, h, &r->job->learn, &request));
+    train_network_destroy(&n);
+    train_task_destroy(&task);
+    return 0;
+}
+
+/* ---- saving ------------------------------------------------------------------------------------------------------- */
+
+static void describe(struct run *r)
+{
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, r->set->hash);
+    json_t *t = json_pack(
+        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:b,s:b,s:O}", "tool", "gaitd " GAIT_VERSION, "command", r->job->command,
+        "data_hash", hash, "events", (json_int_t)r->set->n, "users", (json_int_t)r->set->users.n, "sequences",
+        (json_int_t)r->set->sequences_n, "first_ms", (json_int_t)r->set->first_ms, "last_ms", (json_int_t)r->set->last_ms,
+        "sequence", r->job->sequence == TRAIN_BY_USER ? "user" : "session", "seed", (json_int_t)r->job->learn.seed,
+        "refit", r->job->refit && !r->interrupted, "interrupted", r->interrupted, "history", r->history);
+    free(r->model->training);
+    free(r->model->metrics);
+    r->model->training = json_dumps(t, JSON_COMPACT);
+    r->model->metrics = json_dumps(r->metrics, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    json_decref(t);
+}
+
+static int learn_and_save(struct run *r, struct error *err)
+{
+    const struct train_job *job = r->job;
+    struct train_span learn = {INT64_MIN, r->split_ms}, none = {0, 0};
+    struct train_span valid = r->split_ms == INT64_MAX ? none : (struct train_span){r->split_ms, INT64_MAX};
+    if (prepare(r, r->split_ms, err) < 0 || check_answers(r, err) < 0)
+        return -1;
+    if (!job->quiet)
+        train_report_task(stdout, r->outline, &r->task);
+    if (learn_all(r, learn, valid, false, err) < 0)
+        return -1;
+    if (r->split_ms != INT64_MAX && judge(r, err) < 0)
+        return -1;
+    if (!job->quiet)
+        train_report_metrics(stdout, r->metrics);
+    if (job->refit && r->split_ms != INT64_MAX && !r->interrupted) {
+        if (!job->quiet)
+            fputs("once more on everything, validation part included\n", stderr);
+        if (prepare(r, INT64_MAX, err) < 0 || learn_all(r, (struct train_span){INT64_MIN, INT64_MAX}, none, true, err) < 0)
+            return -1;
+    }
+    describe(r);
+    if (model_save(r->model, job->out, err) < 0)
+        return -1;
+    return train_report_card(job, r->model, r->set, &r->collected, r->metrics, err);
+}
+
+int train_job_run(const struct train_job *job, struct error *err)
+{
+    struct run r = {.job = job, .history = json_array(), .metrics = json_object()};
+    assert(r.history && r.metrics && job->ensemble <= TRAIN_ENSEMBLE_MAX);
+    int rc = read_events(&r, err);
+    if (rc == 0) {
+        r.split_ms = split_time(r.set, job->valid);
+        rc = learn_and_save(&r, err);
+    }
+    if (rc == 0 && !job->quiet)
+        printf("%s: model %s%s\n", job->out, model_id(r.model), r.interrupted ? " (interrupted: the best so far)" : "");
+    for (uint32_t k = 0; k < TRAIN_ENSEMBLE_MAX; k++)
+        train_network_destroy(&r.networks[k]);
+    train_task_destroy(&r.task);
+    model_destroy(&r.outline);
+    model_destroy(&r.model);
+    train_set_destroy(&r.set);
+    json_decref(r.history);
+    json_decref(r.metrics);
+    return rc;
+}
