@@ -21,11 +21,11 @@ enum { MODULES_MAX = 16, MEMORY_BYTES_MAX = 1 << 29 };
 /* What a stage may hold, and what is filled in when the file does not name it. */
 static const struct stage_rule {
     bool required, several;
-    const char *filled_in;
+    const char *filled_in, *only_with; /* only_with: and the file has this section */
 } stage_rules[STAGES] = {
     [STAGE_SOURCE] = {.required = true}, [STAGE_DECODE] = {.required = true, .filled_in = "json"},
     [STAGE_STORE] = {.required = true},  [STAGE_WINDOW] = {.filled_in = "rolling"},
-    [STAGE_MODEL] = {0},                 [STAGE_SCORE] = {0},
+    [STAGE_MODEL] = {0},                 [STAGE_SCORE] = {.filled_in = "interest", .only_with = "model"},
     [STAGE_RULE] = {0},                  [STAGE_SINK] = {.several = true},
 };
 
@@ -211,7 +211,7 @@ static void read_stages(struct loading *l, const struct node *root)
         list_kinds(stage, all, sizeof all);
         if (section)
             read_stage(l, stage, section);
-        else if (filled_in)
+        else if (filled_in && (!rule->only_with || node_find(root, rule->only_with)))
             add_module(l, filled_in, NULL, 0, 0);
         else if (rule->required)
             config_errors_add(l->errors, 0, 0, "section '%s' is missing; it names one of: %s", stage_name(stage), all);

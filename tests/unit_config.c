@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_config.c - whole configurations: sections become the engine's settings and modules in flow order; what is missing
-// is filled in or missed; files that are none are refused.
+// unit_config.c - whole configurations: sections become the engine's settings and modules in flow order; what is
+// missing is filled in or missed; files that are none are refused.
 #include "../daemon/config.h"
 #include "../daemon/module.h"
 #include "../daemon/reference.h"
@@ -59,6 +59,17 @@ static void the_least_configuration_is_filled_in(void **state)
     assert_null(config->metrics.file);
     config_destroy(&config);
     assert_null(config);
+    config_destroy(&config);
+}
+
+static void a_model_brings_its_scores(void **state)
+{
+    (void)state;
+    struct config *config = accept(LEAST "model: {lstm: {path: m.safetensors}}\n");
+    const struct config_module *last = &config->modules[config->modules_n - 1];
+    assert_string_equal(last[-1].name, "model.lstm");
+    assert_string_equal(last->name, "score.interest");
+    assert_int_equal(last->line, 0);
     config_destroy(&config);
 }
 
@@ -213,6 +224,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_configuration_is_filled_in),
+        cmocka_unit_test(a_model_brings_its_scores),
         cmocka_unit_test(modules_come_in_flow_order),
         cmocka_unit_test(sections_are_known_and_complete),
         cmocka_unit_test(modules_are_known_and_few),

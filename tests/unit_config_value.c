@@ -152,7 +152,8 @@ static void every_type_is_read(void **state)
 static void json_is_yaml(void **state)
 {
     struct fixture *f = *state;
-    accept(f, "{\"hosts\": [\"a:1\"], \"count\": 4, \"flag\": false, \"nothing\": null, \"extra\": {\"k\": \"\\u00e9\"}}");
+    accept(f, "{\"hosts\": [\"a:1\"], \"count\": 4, \"flag\": false, \"nothing\": null,\n"
+              " \"extra\": {\"k\": \"\\u00e9\"}}");
     assert_int_equal(f->conf.count, 4);
     assert_false(f->conf.flag);
     assert_string_equal(f->conf.extra.at[0].values.at[0], "\xc3\xa9");

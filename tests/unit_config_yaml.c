@@ -109,7 +109,8 @@ static void each_mistake_is_named_once(void **state)
 static void every_prefix_of_a_file_is_survived(void **state)
 {
     (void)state;
-    const char text[] = "# c\nsource: {kafka: {brokers: [\"a:1\", 'b'], x: >\n  y}}\nsink:\n  - a: &x |\n      t\n  - *x\n...\n";
+    const char text[] = "# c\nsource: {kafka: {brokers: [\"a:1\", 'b'], x: >\n  y}}\n"
+                        "sink:\n  - a: &x |\n      t\n  - *x\n...\n";
     for (size_t len = 0; len < sizeof text; len++) {
         struct config_errors errors;
         struct arena *memory = arena_create(4096, 1 << 20);
