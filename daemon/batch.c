@@ -236,6 +236,7 @@ void batch_prepare(struct engine *e, struct batch *b)
     struct ticket *t = &e->tickets[b->seq % TICKETS_MAX];
     t->seq = b->seq;
     t->holds = e->transactional ? 2 : 1; /* the second one is the epoch's */
+    t->save_holds = 0;
     t->computed = false;
     t->spans_n = 0;
     b->ticket = t;
@@ -306,7 +307,7 @@ void batch_finish(struct engine *e, struct batch_slot *slot)
 
 bool ticket_free(const struct engine *e)
 {
-    return e->seq - e->durable_seq < TICKETS_MAX;
+    return e->seq - e->savable_seq < TICKETS_MAX;
 }
 
 void ticket_hold(struct ticket *t, uint32_t times)
@@ -323,13 +324,28 @@ void ticket_release(struct ticket *t, uint32_t times)
         engine_wake(t->engine);
 }
 
+void ticket_hold_save(struct ticket *t, uint32_t times)
+{
+    assert(t->holds > 0 && t->save_holds + times > t->save_holds);
+    t->save_holds += times;
+}
+
+void ticket_release_save(struct ticket *t, uint32_t times)
+{
+    assert(times > 0 && t->save_holds >= times);
+    t->save_holds -= times;
+    if (t->save_holds == 0 && t->seq == t->engine->savable_seq + 1)
+        engine_wake(t->engine);
+}
+
+/* In order: what may be committed first, what may be saved behind it. */
 void tickets_retire(struct engine *e)
 {
     while (e->durable_seq < e->seq) {
         struct ticket *t = &e->tickets[(e->durable_seq + 1) % TICKETS_MAX];
         assert(t->seq == e->durable_seq + 1);
         if (t->holds > 0 || !t->computed)
-            return;
+            break;
         for (uint32_t i = 0; i < t->spans_n; i++) {
             struct partition *p = engine_partition(e, t->spans[i].partition);
             if (p && p->generation == t->spans[i].generation && t->spans[i].next > p->durable_next)
@@ -337,4 +353,6 @@ void tickets_retire(struct engine *e)
         }
         e->durable_seq++;
     }
+    while (e->savable_seq < e->durable_seq && e->tickets[(e->savable_seq + 1) % TICKETS_MAX].save_holds == 0)
+        e->savable_seq++;
 }

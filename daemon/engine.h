@@ -31,6 +31,7 @@ struct ticket {
     struct engine *engine;
     uint64_t seq;
     uint32_t holds;
+    uint32_t save_holds;       /* what only the save of the records waits for */
     bool computed;             /* the engine let go of it */
     uint32_t spans_n, spans_cap;
     struct ticket_span *spans;
@@ -82,10 +83,12 @@ struct engine {
     struct ticket tickets[TICKETS_MAX];    /* a ring by seq */
     uint64_t seq;                          /* of the last batch computed */
     uint64_t durable_seq;                  /* every batch up to it is durable */
+    uint64_t savable_seq;                  /* … and the records as they were after it may be saved; <= durable_seq */
 
     struct partition **partitions;
     size_t partitions_n, partitions_cap;
     uint64_t generations;
+    int32_t input_partitions;              /* that the whole input has; 0 = not known */
 
     struct save saves[SAVES_MAX];
     bool save_urgent;                      /* the table is full of unsaved records, or we are stopping */

@@ -19,6 +19,16 @@ struct partition *engine_partition(struct engine *e, int32_t id)
     return NULL;
 }
 
+void engine_input_partitions_set(struct engine *e, int32_t partitions)
+{
+    e->input_partitions = partitions;
+}
+
+int32_t engine_input_partitions(const struct engine *e)
+{
+    return e->input_partitions;
+}
+
 static void partition_ask_store(struct engine *e, struct partition *p)
 {
     e->store->module->flow(e->store, &(struct flow){.kind = FLOW_OPEN, .partition = p});
@@ -160,9 +170,8 @@ static void partition_remove(struct engine *e, size_t index)
     bool lost = p->state == PARTITION_LOST, reopen = p->reopen;
     int64_t reassigned = p->reassigned;
     int32_t id = p->id;
+    engine_flow(e, &(struct flow){.kind = FLOW_CLOSED, .partition = p}); /* nobody refers to its users any more */
     users_remove_partition(e->users, p);
-    e->store->module->flow(e->store, &(struct flow){.kind = FLOW_CLOSED, .partition = p});
-    e->source->module->flow(e->source, &(struct flow){.kind = FLOW_CLOSED, .partition = p});
     log_info("engine", "partition %d: %s at %lld", id, lost ? "dropped" : "saved, committed and released",
              (long long)p->applied_next);
     e->partitions[index] = e->partitions[--e->partitions_n];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // save.c - the checkpoint: unsaved records to the store, W behind them, C to the source.
 //
-//   dirty list ─(due, at a batch boundary: encode)─► save ─(all batches up to its seq durable)─► store.commit ─► clean
+//   dirty list ─(due, at a batch boundary: encode)─► save ─(all batches up to its seq savable)─► store.commit ─► clean
 //
 // The order is what makes a crash harmless: outputs are durable first, then the records that say so, and W last (in the
 // same atomic call). W is the first offset that some unsaved record still needs. C may be ahead of W: events between
@@ -109,7 +109,7 @@ static void save_begin(struct engine *e, struct partition *p, uint64_t mono_ms)
 
 static void save_send(struct engine *e, struct save *save)
 {
-    if (save->sent || save->seq > e->durable_seq)
+    if (save->sent || save->seq > e->savable_seq)
         return;
     save->sent = true;
     save->begun_ns = clock_mono_ns(&e->clock);
@@ -120,7 +120,7 @@ static void save_done(struct engine *e, struct save *save, bool ok)
 {
     struct partition *p = save->commit.partition;
     uint64_t mono_ms = engine_mono_ms(e);
-    for (uint32_t i = 0; i < save->commit.n; i++)
+    for (uint32_t i = save->commit.n; i-- > 0;) /* the newest first: failed ones go back before all others */
         users_saved(e->users, p, save->users[i], ok);
     if (ok) {
         metric_add(e->m_saved, save->commit.n);
@@ -141,7 +141,7 @@ void save_cancel(struct engine *e, struct partition *p)
     struct save *save = p->save;
     if (!save || save->sent)
         return;
-    for (uint32_t i = 0; i < save->commit.n; i++)
+    for (uint32_t i = save->commit.n; i-- > 0;)
         users_saved(e->users, p, save->users[i], false);
     p->save = NULL;
     save->in_use = false;

@@ -20,7 +20,7 @@ enum { FAKE_PARTITIONS = 8, FAKE_LOADS = 4096 };
 
 struct ticket {
     uint32_t holds;
-    uint32_t settles; /* what only the save waits for */
+    uint32_t save_holds;
 };
 
 struct fake_load {
@@ -128,8 +128,10 @@ void load_done(struct engine *engine, struct user *user, const uint8_t *bytes, s
     assert_true(engine->loads_n < FAKE_LOADS);
     struct fake_load *load = &engine->loads[engine->loads_n++];
     *load = (struct fake_load){user, bytes ? malloc(n + 1) : NULL, n};
-    if (bytes)
+    if (bytes) {
         memcpy(load->bytes, bytes, n);
+        load->bytes[n] = 0;
+    }
     user->state = USER_READY;
 }
 
@@ -149,6 +151,22 @@ void ticket_release(struct ticket *ticket, uint32_t times)
 {
     assert_true(ticket->holds >= times);
     ticket->holds -= times;
+}
+
+void ticket_hold_save(struct ticket *ticket, uint32_t times)
+{
+    ticket->save_holds += times;
+}
+
+void ticket_release_save(struct ticket *ticket, uint32_t times)
+{
+    assert_true(ticket->save_holds >= times);
+    ticket->save_holds -= times;
+}
+
+int32_t engine_input_partitions(const struct engine *engine)
+{
+    return engine->input_partitions;
 }
 
 /* ---- building --------------------------------------------------------------------------------------------------- */

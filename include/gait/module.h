@@ -86,7 +86,7 @@ struct partition {
 enum flow_kind {
     FLOW_OPEN,    /* to the store: take partition over (increment its fence, read W); answer partition_opened() */
     FLOW_START,   /* to the source: read `partition` from `offset` on (OFFSET_EARLIEST, or an offset) */
-    FLOW_CLOSED,  /* to source and store: partition is finished and saved (or lost); let it go. The pointer is invalid
+    FLOW_CLOSED,  /* to all: partition is finished and saved (or lost); let it and its users go. The pointers are invalid
                      afterwards: an open question about it (FLOW_OPEN) is not answered any more */
     FLOW_REOPEN,  /* to the source: partition `id` was dropped (fenced, or its transaction was aborted). If the group
                      still says that it is ours, ask C anew and call partition_assigned() again */
@@ -172,6 +172,10 @@ struct instance *engine_instance(struct engine *engine, enum stage stage); /* th
 void partition_assigned(struct engine *engine, int32_t id, int64_t committed);
 void partition_revoked(struct engine *engine, int32_t id); /* finish it; FLOW_CLOSED tells when it is done */
 void partition_lost(struct engine *engine, int32_t id);    /* somebody else has it already: drop, save nothing */
+/* Source: how many partitions the whole input has, as soon as it is known, before partition_assigned(). The store
+ * refuses another number than that of the records it holds, since users are then in other partitions. 0 = not known. */
+void engine_input_partitions_set(struct engine *engine, int32_t partitions);
+int32_t engine_input_partitions(const struct engine *engine);
 void engine_input_ended(struct engine *engine);            /* a file came to its end: drain and stop */
 /* Store: the answer to FLOW_OPEN; `saved` is W or OFFSET_NONE. */
 void partition_opened(struct engine *engine, struct partition *p, int64_t fence, int64_t saved);
