@@ -2,17 +2,19 @@
 // modules.c - the contents page: every module, in the order of the flow. Nothing else names them.
 #include "gait/module.h"
 
-extern const struct module source_kafka, sink_kafka;
-extern const struct module source_file, decode_json, store_memory, window_rolling, model_lstm, score_interest;
+extern const struct module source_kafka, source_file, decode_json, store_redis, store_memory, window_rolling, model_lstm;
+extern const struct module score_interest, sink_kafka, sink_file;
 
 const struct module *const modules[] = {
     &source_kafka,
     &source_file,
     &decode_json,
+    &store_redis,
     &store_memory,
     &window_rolling,
     &model_lstm,
     &score_interest,
     &sink_kafka,
+    &sink_file,
     NULL,
 };
