@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cpu.h - what the processor can do and the operating system lets us use. Asked once; the answer never changes. */
+/* cpu.h - what the processor can do and the operating system lets us use. Asked once; the answer never changes.
+ * GAIT_CPU in the environment (generic, avx2 or avx512) says how far to go at most. */
 #ifndef GAIT_CPU_H
 #define GAIT_CPU_H
 
