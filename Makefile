@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # gait: one Makefile. `make` builds build/gaitd; `sudo make demo` shows it; `sudo make test` tests it.
 #   CC=clang make         another compiler          SAN=1 make      with ASan and UBSan (in build-san/)
-#   B=DIR make            another build directory
+#   B=DIR make            another build directory   V=1 make        shows the commands
 
 ifeq ($(origin CC),default)
 CC      := gcc
@@ -9,11 +9,18 @@ endif
 ifeq ($(origin CXX),default)
 CXX     := g++
 endif
+# Tells the target's name; with V=1 the whole command.
+V       ?= 0
+Q        = $(if $(filter 1,$(V)),,@echo "  $@" && )
 PKGS    := rdkafka hiredis jansson yaml-0.1 simdjson libxxhash zlib libzstd
 SAN     ?= 0
+FUZZ    ?= 0
 ifeq ($(SAN),1)
 B       ?= build-san
 SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+else ifeq ($(FUZZ),1)
+B       ?= build-fuzz
+SANFLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 else
 B       ?= build
 SANFLAGS :=
@@ -40,7 +47,7 @@ all: $(B)/gaitd
 objects: $(OBJ)
 
 $(B)/gaitd: $(OBJ)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The vector kernels alone are compiled for their instruction set; which one runs is decided at start (cpu.c).
 # The generic one may not contract a·b + c: its results are the same everywhere.
@@ -55,26 +62,26 @@ $(B)/daemon/shop%.o: CFLAGS += -ffp-contract=off
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/%.o: %.cc Makefile
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/tests/%.o: CPPFLAGS += -Idaemon
 
 # An archive, so that a test which brings its own engine (tests/fake_engine.h) takes only the parts that it names.
 $(B)/libgait.a: $(LIBOBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 # The same for what tests share.
 $(B)/tests/libsupport.a: $(B)/tests/support.o
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/tests/%: $(B)/tests/%.o $(B)/tests/libsupport.a $(B)/libgait.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
 
 units: $(UNITS)
 	@for t in $(UNITS); do $$t || exit 1; done
@@ -85,13 +92,67 @@ cases: $(B)/gaitd
 
 SIM     := $(B)/tests/sim
 $(SIM): $(B)/tests/sim.o $(B)/tests/sim_world.o $(B)/tests/sim_modules.o $(B)/tests/oracle.o $(B)/libgait.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The simulator: SEEDS histories of faults, FROM the first seed.
 SEEDS   ?= 200
 FROM    ?= 1
 sim: $(SIM)
 	$(SIM) --seeds $(SEEDS) --from $(FROM)
+
+# ---- everything that a release has to pass -------------------------------------------------------------------------
+
+# What building needs, and what testing needs besides, by Debian's names. Installed only where something is lacking.
+DEPS := gcc g++ libc6-dev make pkg-config python3 librdkafka-dev libhiredis-dev libjansson-dev libyaml-dev \
+        libsimdjson-dev libxxhash-dev zlib1g-dev libzstd-dev libev-dev
+TEST_DEPS := $(DEPS) git libcmocka-dev clang libclang-rt-dev redis-server maven default-jdk-headless \
+             python3-pytest python3-numpy man-db groff
+define install
+@lacking=$$(for p in $(1); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
+if [ -n "$$lacking" ]; then echo "installing" $$lacking; \
+    apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy $$lacking; fi
+endef
+deps:
+	$(call install,$(DEPS))
+test-deps:
+	$(call install,$(TEST_DEPS))
+
+# The same tests with each of the kernels, as far as this processor has them.
+units-isa: $(UNITS)
+	@for isa in generic avx2 avx512; do echo "GAIT_CPU=$$isa"; GAIT_CPU=$$isa $(MAKE) -s units || exit 1; done
+
+tidy:
+	tests/tidy.sh
+
+pages: $(B)/gaitd
+	tests/docs.sh $(B)/gaitd
+
+# Each fuzz_*.c for its share of FUZZ_SECONDS, under the sanitizers, by clang's libFuzzer.
+FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/fuzz_*.c))
+FUZZ_SECONDS ?= 60
+fuzz:
+	$(MAKE) FUZZ=1 CC=clang CXX=clang++ OPT="-O1 -g" fuzz-run
+fuzz-run: $(FUZZERS)
+	@for f in $(FUZZERS); do mkdir -p $$f.corpus && \
+	    $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=$$f. $$f.corpus || exit 1; echo "$$(basename $$f): 1 passed, 0 failed"; done
+$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(B)/libgait.a
+	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+sanitized:
+	$(MAKE) SAN=1 units cases
+
+test: test-deps
+	$(MAKE) all $(UNITS)
+	$(MAKE) units-isa cases sim tidy pages
+	$(MAKE) sanitized
+	$(MAKE) fuzz
+
+# ---- to look at ------------------------------------------------------------------------------------------------------
+
+demo: deps
+	$(MAKE) all
+	conf/demo.sh $(B)/gaitd
 
 # What one LSTM step costs, by kernel and size of the wave.
 bench-lstm: $(B)/tests/bench/bench_lstm
@@ -101,7 +162,7 @@ bench-window: $(B)/tests/bench/bench_window
 	$< $(or $(USERS),200000) $(or $(EVENTS),2000000)
 
 $(B)/tests/bench/%: $(B)/tests/bench/%.o $(B)/tests/support.o $(LIBOBJ)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The pages that are made from the option and metric rows; tests/docs.sh fails when they have fallen behind.
 docs: $(B)/gaitd
@@ -110,8 +171,9 @@ docs: $(B)/gaitd
 	$(B)/gaitd options --metrics >conf/METRICS.md
 
 clean:
-	rm -rf build build-san
+	rm -rf build build-san build-fuzz
 
-.PHONY: bench-lstm bench-window all objects units cases clean
+.PHONY: all objects units units-isa cases sim tidy pages docs deps test-deps fuzz fuzz-run sanitized test demo clean \
+        bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)
