@@ -138,6 +138,10 @@ static void print_summary(const struct run *run)
     log_notice("engine", "stopped after %.0f events in %.2f s (%.0f events/s), %zu users in the table, %.0f alerts", total,
                seconds, seconds > 0 ? total / seconds : 0, users_count(run->engine->users),
                metrics_sum(run->engine->metrics, "gait_alerts_total"));
+    const struct metric_cell *own = run->engine->m_own;
+    log_notice("engine", "own latency p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, p99.99 %.3f ms",
+               1e3 * metric_quantile(own, 0.5), 1e3 * metric_quantile(own, 0.99), 1e3 * metric_quantile(own, 0.999),
+               1e3 * metric_quantile(own, 0.9999));
 }
 
 static int run_loop(struct run *run)
