@@ -50,7 +50,7 @@ static const struct option engine_options[] = {
     {ROW(state_lost), .type = OPTION_ENUM, .initial = "replay", .choices = state_lost_choices,
      .help = "What to do with a partition whose state the store has lost: replay it from the earliest retained event, "
              "without repeating outputs, or continue at the committed offset with records that are marked degraded."},
-    {NULL},
+    {.name = NULL},
 };
 #undef ROW
 
@@ -65,7 +65,7 @@ static const struct option log_options[] = {
      .help = "The least important lines that are still written."},
     {"format", OPTION_ENUM, offsetof(struct log_conf, format), .initial = "text", .choices = format_choices,
      .help = "Lines on standard error as text for people, or as JSON, one object a line."},
-    {NULL},
+    {.name = NULL},
 };
 
 static const struct option metrics_options[] = {
@@ -74,7 +74,7 @@ static const struct option metrics_options[] = {
              "half of it; the node exporter's textfile collector takes it. Not set: none is written."},
     {"file_ms", OPTION_DURATION, offsetof(struct metrics_conf, file_ms), .initial = "10s", .min = 100, .max = 3600000,
      .help = "How often the metrics file is written; it is also written at SIGUSR1 and at the end."},
-    {NULL},
+    {.name = NULL},
 };
 
 const struct config_section config_sections[] = {
@@ -82,5 +82,5 @@ const struct config_section config_sections[] = {
      engine_options},
     {"log", "What is logged, and how.", offsetof(struct config, log), log_options},
     {"metrics", "Metrics to a file.", offsetof(struct config, metrics), metrics_options},
-    {NULL, NULL, 0, NULL},
+    {.name = NULL},
 };
