@@ -92,6 +92,8 @@ static int open_instance(struct engine *e, const struct config_module *cm, struc
     };
     if (in->module->metrics)
         metrics_declare(e->metrics, in->module->metrics);
+    if (in->module->shared_metrics)
+        metrics_declare(e->metrics, in->module->shared_metrics);
     if (in->module->open(in, check, err) < 0)
         return error_prefix(err, "%s", in->name);
     return 0;

@@ -128,6 +128,23 @@ static void put_metrics(FILE *out, const char *title, const struct metric *rows)
     }
 }
 
+/* Once, under the names of all who share it. */
+static void put_shared_metrics(FILE *out, size_t first)
+{
+    const struct metric *rows = modules[first]->shared_metrics;
+    char title[256] = "Shared by";
+    for (size_t i = 0; modules[i] && rows; i++) {
+        size_t n = strlen(title);
+        if (modules[i]->shared_metrics != rows)
+            continue;
+        if (i < first)
+            return;
+        snprintf(title + n, sizeof title - n, "%s %s.%s", i > first ? "," : "", stage_name(modules[i]->stage),
+                 module_kind(modules[i]));
+    }
+    put_metrics(out, title, rows);
+}
+
 void reference_metrics(FILE *out)
 {
     fputs("<!-- SPDX-License-Identifier: Apache-2.0 -->\n"
@@ -140,5 +157,6 @@ void reference_metrics(FILE *out)
         char title[64];
         snprintf(title, sizeof title, "%s.%s", stage_name(modules[i]->stage), module_kind(modules[i]));
         put_metrics(out, title, modules[i]->metrics);
+        put_shared_metrics(out, i);
     }
 }

@@ -55,7 +55,7 @@ struct redis {
     struct metric_cell *connected, *reconnects, *errors[4], *waiting;
 };
 
-static const struct metric redis_metrics[] = {
+const struct metric redis_metrics[] = {
     {"gait_redis_connected", METRIC_GAUGE, "instance", "1 when the connection is up and the scripts are loaded."},
     {"gait_redis_connections_total", METRIC_COUNTER, "instance", "Connections that came up."},
     {"gait_redis_in_flight", METRIC_GAUGE, "instance", "Requests that have no answer yet."},

@@ -47,6 +47,8 @@ enum redis_result {
 
 struct redis;
 
+extern const struct metric redis_metrics[]; /* for struct module.shared_metrics */
+
 /* `reply` is borrowed and NULL unless REDIS_DONE. */
 typedef void redis_answer(void *owner, void *request, enum redis_result result, const redisReply *reply);
 

@@ -199,6 +199,7 @@ const struct module store_redis = {
     .options = store_redis_options,
     .conf_size = sizeof(struct store_redis_conf),
     .metrics = store_redis_metrics,
+    .shared_metrics = redis_metrics,
     .open = open_store,
     .run = run,
     .flow = flow,

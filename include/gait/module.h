@@ -142,6 +142,7 @@ struct module {
     const struct option *options;  /* ended by a row without name; may be NULL */
     size_t conf_size;
     const struct metric *metrics;  /* rows of its own, declared before open; may be NULL */
+    const struct metric *shared_metrics; /* rows that it shares with other modules (a connection's); may be NULL */
     uint16_t record_version;       /* of its section; 0 without one */
 
     /* May block and allocate. -1 with a text. `check` is true when only the configuration is being tested: read the
