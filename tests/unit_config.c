@@ -179,6 +179,23 @@ static void a_file_is_loaded_and_paths_lie_beside_it(void **state)
     rmdir(folder);
 }
 
+static void several_sinks_of_a_kind(void **state)
+{
+    (void)state;
+    struct config *config = accept(LEAST "sink: {file: [{scores: a}, {alerts: b, scores: '-'}]}\n");
+    const struct config_module *last = &config->modules[config->modules_n - 1];
+    assert_string_equal(last[-1].name, "sink.file");
+    assert_string_equal(last->name, "sink.file.2");
+    assert_ptr_equal(last->module, last[-1].module);
+    assert_ptr_not_equal(last->conf, last[-1].conf);
+    config_destroy(&config);
+    refuse(LEAST "sink: {file: [{}, {scroes: b}]}\n", 3, 20, "sink.file.2: there is no setting 'scroes'");
+    char many[1024] = LEAST "sink: {file: [";
+    for (int i = 0; i < 40; i++)
+        strcat(many, "{}, ");
+    refuse(strcat(many, "{}]}\n"), 3, 63, "more than 16 modules");
+}
+
 /* The full configuration that `gaitd options --yaml` prints is one that the parser takes, with every default. */
 static void the_reference_is_a_configuration(void **state)
 {
@@ -231,6 +248,7 @@ int main(void)
         cmocka_unit_test(all_is_said_at_once),
         cmocka_unit_test(files_that_are_none),
         cmocka_unit_test(a_file_is_loaded_and_paths_lie_beside_it),
+        cmocka_unit_test(several_sinks_of_a_kind),
         cmocka_unit_test(the_reference_is_a_configuration),
         cmocka_unit_test(option_rows_are_sound),
     };
