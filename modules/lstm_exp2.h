@@ -8,8 +8,8 @@
  * Adding 1.5 · 2^23 rounds t to an integer and leaves n in the low bits of the sum, from where a shift by 23 puts it into
  * the exponent. |t| ≤ 126 keeps the result a normal number and 1 + 2^t finite.
  *
- *   σ(x) = 1 / (1 + 2^(−x·log₂e))         absolute error ≤ 1.5e-7 for every x
- *   tanh(x) = 1 − 2 / (1 + 2^(2x·log₂e))  absolute error ≤ 3e-7 for every x
+ *   σ(x) = 1 / (1 + 2^(−x·log₂e))         absolute error ≤ 1e-7 for every x
+ *   tanh(x) = 1 − 2 / (1 + 2^(2x·log₂e))  absolute error ≤ 2e-7 for every x
  *
  * Absolute is what counts here: both are added to numbers of the order of one. */
 #ifndef GAIT_LSTM_EXP2_H

@@ -24,7 +24,8 @@
 enum { GATES = 4, WIDTH = GATES * LANES };
 
 #define INLINE static inline __attribute__((always_inline))
-#ifdef __clang__
+#ifdef UNROLL /* the including file knows better */
+#elif defined __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")

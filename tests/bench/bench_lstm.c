@@ -3,61 +3,22 @@
 //
 // The model is W1's: 64 inputs (category 32, type 16, 16 features), hidden 128 and 64. "warm": few users, whose state
 // stays in the cache; "cold": as many users as fill 300 MB, visited at random, as in a real shop.
+#include "../model_maker.h"
+
 #include "gait/cpu.h"
 #include "gait/lstm.h"
 
-#include <assert.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
 
 enum { WARM_USERS = 512, COLD_USERS = 200000, WAVE_MAX = 512, RECORD_FLOATS = 512 };
 
-static uint64_t random_next(uint64_t *state) /* xorshift64* */
+static struct model *w1_model(void)
 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return *state * 0x2545f4914f6cdd1dULL;
-}
-
-static float random_float(uint64_t *state, float range)
-{
-    return ((float)(random_next(state) >> 40) / (float)(1 << 24) * 2 - 1) * range;
-}
-
-static void fill(float *at, size_t n, uint64_t *state)
-{
-    for (size_t i = 0; i < n; i++)
-        at[i] = random_float(state, 0.1f);
-}
-
-static struct model *make_model(uint64_t *seed)
-{
-    struct model *m = model_create();
-    struct error err;
-    static char text[32][8];
-    struct str names[32];
-    for (int i = 0; i < 32; i++) {
-        snprintf(text[i], sizeof text[i], "name%d", i);
-        names[i] = str_of(text[i]);
-    }
-    int failed = model_add_embedding(m, MODEL_CATEGORY, 32, names, 32, &err);
-    failed |= model_add_embedding(m, MODEL_TYPE, 16, names, 13, &err);
-    for (int i = 0; i < 16; i++)
-        failed |= model_add_feature(m, &(struct model_feature){.column = text[i], .scale = 1, .clip = 5}, &err);
-    failed |= model_add_layer(m, 128, &err);
-    failed |= model_add_layer(m, 64, &err);
-    failed |= model_add_head(m, "interest", MODEL_SOFTMAX, "category", names, 32, &err);
-    assert(!failed);
-    for (uint32_t i = 0; i < 2; i++) {
-        struct model_layer *l = &m->layers[i];
-        fill(l->weight_ih, 4 * (size_t)l->hidden * l->input, seed);
-        fill(l->weight_hh, 4 * (size_t)l->hidden * l->hidden, seed);
-    }
-    for (uint32_t i = 0; i < 2; i++)
-        fill(m->embeddings[i].weight, (m->embeddings[i].vocabulary.n + 1) * m->embeddings[i].width, seed);
-    return m;
+    static const char *const columns[] = {"f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12", "f13",
+                                          "f14", "f15", "f16", NULL};
+    const struct model_shape shape = {.categories = 32, .category_width = 32, .types = 13, .type_width = 16,
+                                      .columns = columns, .hidden = {128, 64}, .interest = true};
+    return model_make(&shape, 42);
 }
 
 static double now_s(void)
@@ -78,8 +39,8 @@ static double measure(struct lstm *l, float *records, uint32_t users, uint32_t w
     for (double end = now_s() + seconds; now_s() < end;) {
         double from, spent = 0;
         for (uint32_t done = 0; done < steps; done += wave) {
-            for (uint32_t i = 0; i < wave; i++) /* a stride coprime to any count visits nobody twice in a wave */
-                state[i] = records + ((random_next(&seed) % (users / wave)) * wave + i) % users * RECORD_FLOATS;
+            for (uint32_t i = 0; i < wave; i++) /* a random one of every wave-th, so nobody comes twice in a wave */
+                state[i] = records + (random_next(&seed) % (users / wave) * wave + i) * RECORD_FLOATS;
             from = now_s();
             lstm_step(l, wave, rows, x, state);
             spent += now_s() - from;
@@ -94,18 +55,18 @@ int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 0.5;
     uint64_t seed = 42;
-    struct model *m = make_model(&seed);
+    struct model *m = w1_model();
     float *records = aligned_alloc(64, (size_t)COLD_USERS * RECORD_FLOATS * sizeof(float));
     float *x = malloc((size_t)WAVE_MAX * 64 * sizeof *x);
     uint32_t *rows = malloc((size_t)WAVE_MAX * 2 * sizeof *rows);
     assert(records && x && rows);
     memset(records, 0, (size_t)COLD_USERS * RECORD_FLOATS * sizeof(float));
-    fill(x, (size_t)WAVE_MAX * 64, &seed);
+    random_fill(x, (size_t)WAVE_MAX * 64, 1, &seed);
     for (int i = 0; i < 2 * WAVE_MAX; i++)
         rows[i] = (uint32_t)(random_next(&seed) % 14);
     const double flop = 2.0 * (4 * 128 * (64 + 128) + 4 * 64 * (128 + 64));
     static const uint32_t waves[] = {1, 2, 3, 6, 16, 48, 80, 96, 256, 512};
-    printf("%-8s %-6s %5s %12s %12s %12s %14s\n", "kernel", "tables", "wave", "warm ns/step", "GFLOP/s", "cold ns/step", "");
+    printf("%-8s %-6s %5s %12s %12s %12s\n", "kernel", "tables", "wave", "warm ns/step", "GFLOP/s", "cold ns/step");
     for (int k = 1; lstm_kernel_names[k]; k++) {
         struct error err;
         const struct lstm_kernel *kernel = lstm_kernel_find(lstm_kernel_names[k], cpu_features(), &err);
