@@ -72,8 +72,8 @@ static int check_field_names(const struct option_map *fields, struct error *err)
     return 0;
 }
 
-/* A field without a mapping is looked for under its own name, but not beside a preset: in a foreign format the same name
- * can mean something else. The path "" switches a field off. */
+/* A field without a mapping is looked for under its own name, but not beside a preset: in a foreign format the same
+ * name can mean something else. The path "" switches a field off. */
 static int open_plan(struct decode_json *d, const struct decode_json_conf *conf, struct error *err)
 {
     d->plan = decode_plan_create();
@@ -271,8 +271,8 @@ static const struct option decode_json_options[] = {
      "name, unless there is a preset; \"\" switches it off. A dot inside a key is written \\."},
     {"types", OPTION_MAP, offsetof(struct decode_json_conf, mapping.types), NULL, 0, 0, NULL, OPTION_RESTART,
      "Names of event types in the input: our name to one or several of theirs. Our own names hold as well."},
-    {"ignore_types", OPTION_STRINGS, offsetof(struct decode_json_conf, mapping.ignore_types), NULL, 0, 0, NULL, OPTION_RESTART,
-     "Event types that are passed over: counted as ignored, no dead letter."},
+    {"ignore_types", OPTION_STRINGS, offsetof(struct decode_json_conf, mapping.ignore_types), NULL, 0, 0, NULL,
+     OPTION_RESTART, "Event types that are passed over: counted as ignored, no dead letter."},
     {"unknown_types", OPTION_ENUM, offsetof(struct decode_json_conf, unknown_types), "refuse", 0, 0, unknown_choices, 0,
      "What becomes of other types: refuse (dead letter) or ignore (counted)."},
     {"time", OPTION_ENUM, offsetof(struct decode_json_conf, time), "auto", 0, 0, time_choices, 0,

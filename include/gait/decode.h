@@ -61,8 +61,8 @@ struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes,
 void decoder_destroy(struct decoder **decoder);
 
 /* One JSON text. EVENT_OK, or what is wrong with it as JSON; `*detail` is then a constant text. A byte order mark
- * before it is passed over. Every byte is checked, those outside the plan too. `room` has raw.len + DECODE_PADDING bytes; the
- * values' text lies in it. */
+ * before it is passed over. Every byte is checked, those outside the plan too. `room` has raw.len + DECODE_PADDING
+ * bytes; the values' text lies in it. */
 enum event_verdict decoder_parse(struct decoder *decoder, struct str raw, char *room, struct decode_values *values,
                                  const char **detail);
 
