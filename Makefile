@@ -139,8 +139,8 @@ fuzz-run: $(FUZZERS)
 	@for f in $(FUZZERS); do mkdir -p $$f.corpus && \
 	    $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=10 -rss_limit_mb=2048 -verbosity=0 \
 	        -print_final_stats=1 -artifact_prefix=$$f. $$f.corpus || exit 1; echo "$$(basename $$f): 1 passed, 0 failed"; done
-$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(B)/libgait.a
-	$(Q)$(CC) $(CFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
+$(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(B)/tests/libsupport.a $(B)/libgait.a
+	$(Q)$(CXX) $(CXXFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 sanitized:
 	$(MAKE) SAN=1 units cases

@@ -161,7 +161,7 @@ static int decode_json_open(struct instance *in, bool check, struct error *err)
     in->self = d;
     if (open_preset(d, conf, err) < 0 || open_plan(d, conf, err) < 0 || open_types(d, conf, in->types, err) < 0)
         return -1;
-    d->decoder = decoder_create(d->plan, (size_t)conf->max_event_bytes, (size_t)conf->max_depth);
+    d->decoder = decoder_create(d->plan, (size_t)conf->max_event_bytes, (size_t)conf->max_depth, true);
     d->long_room = malloc((size_t)conf->max_event_bytes + DECODE_PADDING);
     if (!d->decoder || !d->long_room)
         return error_set(err, "max_event_bytes: no memory for a parser of %lld bytes",

@@ -29,6 +29,7 @@ struct decoder {
     dom::parser parser;
     const struct decode_plan *plan;
     size_t max_bytes;
+    bool quick;
     uint32_t quick_depth; /* the quick walk calls itself for what is nested, at most this deep */
 };
 
@@ -333,7 +334,7 @@ static void keep_texts(struct decode_values *values, char *room)
 
 extern "C" {
 
-struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes, size_t max_depth)
+struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes, size_t max_depth, bool quick)
 {
     struct decoder *d = new (std::nothrow) decoder();
     if (!d)
@@ -342,6 +343,7 @@ struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes,
     size_t capacity = max_bytes < dom::MINIMAL_DOCUMENT_CAPACITY ? dom::MINIMAL_DOCUMENT_CAPACITY : max_bytes;
     d->plan = plan;
     d->max_bytes = max_bytes;
+    d->quick = quick;
     d->quick_depth = max_depth < QUICK_DEPTH ? uint32_t(max_depth) : QUICK_DEPTH;
     if (d->parser.allocate(capacity, max_depth) || d->parser.doc.allocate(capacity))
         decoder_destroy(&d);
@@ -370,7 +372,7 @@ enum event_verdict decoder_parse(struct decoder *d, struct str raw, char *room, 
     memcpy(room, raw.at, raw.len);
     memset(room + raw.len, 0, DECODE_PADDING);
     const uint8_t *text = reinterpret_cast<const uint8_t *>(room);
-    if (quick_parse(d, text, raw.len, values))
+    if (d->quick && quick_parse(d, text, raw.len, values))
         return EVENT_OK;
     memset(values->kind, DECODE_ABSENT, sizeof values->kind);
     dom::element root;

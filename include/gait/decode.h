@@ -56,8 +56,9 @@ struct decoder;
 enum { DECODE_PADDING = 64 }; /* simdjson reads so many bytes beyond the text */
 
 /* The plan is borrowed and complete by now. Memory: about 16 bytes for each of max_bytes, touched only as far as events
- * are long. NULL when out of memory. */
-struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes, size_t max_depth);
+ * are long. `quick` = false leaves out the short cut for usual texts: the results are the same, and a test says so.
+ * NULL when out of memory. */
+struct decoder *decoder_create(const struct decode_plan *plan, size_t max_bytes, size_t max_depth, bool quick);
 void decoder_destroy(struct decoder **decoder);
 
 /* One JSON text. EVENT_OK, or what is wrong with it as JSON; `*detail` is then a constant text. A byte order mark
