@@ -10,7 +10,7 @@ static void serve(struct world *w, struct member *m)
 {
     bool busy = true;
     while (busy) {
-        busy = redis_execute(w, m);
+        busy = redis_execute(w, &m->redis);
         busy |= redis_answer(m);
         busy |= broker_execute(w, m);
         busy |= broker_answer(m);

@@ -34,11 +34,14 @@ static void make_event(struct world *w, int p, int64_t i, int64_t *ts)
         id = (unsigned)world_random(w, (uint64_t)i);
         e->user = w->log[p][id].user;
     }
+    char name[32] = ""; /* without one, nothing but `next` tells that an event was applied already */
+    if (world_chance(w, 600))
+        snprintf(name, sizeof name, "\"event_id\":\"e%d-%u\",", p, id);
     snprintf(e->text, sizeof e->text,
-             "{\"event_id\":\"e%d-%u\",\"type\":\"%s\",\"user_id\":\"u%u\",\"session_id\":\"s%u\",\"ts\":%lld,"
+             "{%s\"type\":\"%s\",\"user_id\":\"u%u\",\"session_id\":\"s%u\",\"ts\":%lld,"
              "\"item_id\":\"i%u\",\"category\":\"c%u\",\"price\":%u.5,\"quantity\":1,\"device_id\":\"d%u\","
              "\"country\":\"%s\",\"lat\":%u,\"lon\":%u}%s",
-             p, id, types[world_random(w, 8)], e->user, (unsigned)(i / 20), (long long)at,
+             name, types[world_random(w, 8)], e->user, (unsigned)(i / 20), (long long)at,
              (unsigned)world_random(w, 9), (unsigned)world_random(w, 5), (unsigned)world_random(w, 300),
              (unsigned)world_random(w, 3), world_chance(w, 900) ? "DE" : "BR", (unsigned)world_random(w, 60),
              (unsigned)world_random(w, 60), world_chance(w, 15) ? "}" : "");
@@ -156,7 +159,7 @@ static void member_end(struct world *w, struct member *m)
 static void member_crash(struct world *w, struct member *m)
 {
     world_say(w, "member %d crashes", m->index);
-    while (world_chance(w, 700) && redis_execute(w, m))
+    while (world_chance(w, 700) && redis_execute(w, &m->redis))
         ;
     while (world_chance(w, 700) && broker_execute(w, m))
         ;
@@ -305,7 +308,7 @@ static void step(struct world *w)
     w->now_ns += world_random(w, 3000000);
     switch (world_random(w, 7)) {
     case 0:
-        redis_execute(w, m);
+        redis_execute(w, world_chance(w, 20) ? &w->late : &m->redis);
         break;
     case 1:
         broker_execute(w, m);
@@ -470,6 +473,7 @@ static void world_end(struct world *w)
         connection_clear(&w->members[i].broker);
         free(w->members[i].transaction.at);
     }
+    connection_clear(&w->late);
     redis_flush(w);
     for (int p = 0; p < PARTITIONS; p++)
         free(w->log[p]);

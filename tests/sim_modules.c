@@ -153,23 +153,37 @@ static struct partition *current(struct member *m, const struct request *r)
     return p && p->generation == r->generation ? p : NULL;
 }
 
+static struct request *ask_compared(struct member *m, enum request_kind kind, const struct partition *p)
+{
+    struct request *r = connection_ask(&m->redis, kind);
+    r->partition = p->id;
+    r->generation = p->generation;
+    r->fence = m->held[p->id].fence;
+    r->saved = p->saved_next;
+    return r;
+}
+
 static void ask_open(struct member *m, const struct partition *p)
 {
     struct request *r = connection_ask(&m->redis, REQUEST_OPEN);
     r->partition = p->id;
     r->generation = p->generation;
+    r->new_fence = ++m->world->fences;
+}
+
+/* Before anything else on a new connection: what the broken one has still on its way can then do nothing any more. */
+static void ask_renew(struct member *m, const struct partition *p)
+{
+    struct request *r = ask_compared(m, REQUEST_RENEW, p);
+    r->new_fence = ++m->world->fences;
+    m->held[p->id].fence = r->new_fence;
 }
 
 static void ask_load(struct member *m, struct user *user)
 {
-    const struct held *h = &m->held[user->partition];
-    struct request *r = connection_ask(&m->redis, REQUEST_LOAD);
-    r->partition = user->partition;
-    r->generation = h->generation;
+    struct request *r = ask_compared(m, REQUEST_LOAD, engine_partition(m->engine, user->partition));
     r->user = user_number((struct str){user->name, user->name_len});
     r->record = user;
-    r->fence = h->fence;
-    r->acknowledged = h->acknowledged;
 }
 
 static void store_run(struct instance *in, struct batch *b)
@@ -187,14 +201,8 @@ static void store_flow(struct instance *in, const struct flow *flow)
 static void store_commit(struct instance *in, struct commit *c)
 {
     struct member *m = in->self;
-    struct held *h = &m->held[c->partition->id];
-    struct request *r = connection_ask(&m->redis, REQUEST_SAVE);
-    r->partition = c->partition->id;
-    r->generation = c->partition->generation;
+    struct request *r = ask_compared(m, REQUEST_SAVE, c->partition);
     r->offset = c->offset;
-    r->fence = h->fence;
-    r->acknowledged = h->acknowledged;
-    r->number = ++h->number;
     r->commit = c;
     r->items = calloc(USERS, sizeof *r->items);
     assert(r->items);
@@ -211,10 +219,8 @@ static void opened(struct member *m, struct request *r)
     if (!p || p->state != PARTITION_OPENING)
         return;
     struct held *h = &m->held[r->partition];
-    h->generation = r->generation;
-    h->fence = r->fence;
-    h->acknowledged = h->number = r->acknowledged;
-    partition_opened(m->engine, p, (int64_t)r->fence, r->offset);
+    h->fence = r->new_fence;
+    partition_opened(m->engine, p, (int64_t)r->new_fence, r->offset);
 }
 
 static void refused(struct member *m, struct request *r)
@@ -233,9 +239,6 @@ static void loaded(struct member *m, struct request *r)
 
 static void saved(struct member *m, struct request *r)
 {
-    struct held *h = &m->held[r->partition];
-    if (r->ok && current(m, r))
-        h->acknowledged = r->number;
     if (!r->ok)
         refused(m, r);
     commit_done(m->engine, store_of(m), r->commit, r->ok);
@@ -251,10 +254,21 @@ bool redis_answer(struct member *m)
         opened(m, &r);
     else if (r.kind == REQUEST_LOAD)
         loaded(m, &r);
-    else
+    else if (r.kind == REQUEST_RENEW && !r.ok)
+        refused(m, &r);
+    else if (r.kind == REQUEST_SAVE)
         saved(m, &r);
     request_free(&r);
     return true;
+}
+
+/* A save that Redis has not read yet may be carried out much later, when the member has long gone on. */
+static void leave_behind(struct world *w, struct request *r)
+{
+    if (r->kind != REQUEST_SAVE || r->executed || world_chance(w, 500))
+        return;
+    *connection_ask(&w->late, REQUEST_SAVE) = *r;
+    r->items = NULL;
 }
 
 /* What was under way may have been done or not. Questions are asked again, saves are reported as failed. */
@@ -263,8 +277,12 @@ void redis_reset(struct member *m)
     struct connection *c = &m->redis;
     size_t end = c->end;
     c->executed = end;
+    for (size_t i = 0; i < m->engine->partitions_n && m->world->bug != BUG_KEEP_FENCE; i++)
+        if (m->engine->partitions[i]->state == PARTITION_OPEN || m->engine->partitions[i]->state == PARTITION_CLOSING)
+            ask_renew(m, m->engine->partitions[i]);
     while (c->first < end) {
         struct request r = c->at[c->first++ % REQUESTS_MAX];
+        leave_behind(m->world, &r);
         if (r.kind == REQUEST_SAVE)
             commit_done(m->engine, store_of(m), r.commit, false);
         else if (r.kind == REQUEST_LOAD)

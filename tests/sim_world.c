@@ -17,6 +17,7 @@ const char *const bug_names[BUGS] = {
     [BUG_RESUME_AT_C] = "resume-at-c",
     [BUG_DROP_TOMBSTONE] = "drop-tombstone",
     [BUG_IGNORE_TAIL_LOSS] = "ignore-tail-loss",
+    [BUG_KEEP_FENCE] = "keep-fence",
     [BUG_COMMIT_POISONED] = "commit-poisoned",
 };
 
@@ -107,7 +108,7 @@ static struct undo *journal(struct world *w, int32_t p, int32_t user)
 {
     assert(w->journal_n < JOURNAL_MAX);
     struct undo *u = &w->journal[w->journal_n++];
-    *u = (struct undo){.partition = p, .user = user, .old_fence = w->fence[p], .old_number = w->number[p], .old_w = w->w[p]};
+    *u = (struct undo){.partition = p, .user = user, .old_fence = w->fence[p], .old_w = w->w[p]};
     if (user >= 0)
         u->old = w->records[p][user];
     return u;
@@ -123,7 +124,6 @@ void redis_lose_tail(struct world *w, size_t writes)
             w->records[u->partition][u->user] = u->old;
         }
         w->fence[u->partition] = u->old_fence;
-        w->number[u->partition] = u->old_number;
         w->w[u->partition] = u->old_w;
     }
 }
@@ -134,7 +134,7 @@ void redis_flush(struct world *w)
         free(w->journal[i].old.at);
     w->journal_n = 0;
     for (int p = 0; p < PARTITIONS; p++) {
-        w->fence[p] = w->number[p] = 0;
+        w->fence[p] = 0;
         w->w[p] = -1;
         for (int u = 0; u < USERS; u++) {
             free(w->records[p][u].at);
@@ -143,27 +143,34 @@ void redis_flush(struct world *w)
     }
 }
 
-/* Is the caller the owner, and is every save that was acknowledged to it still here? Saves whose answer was lost may or
- * may not have been done: their numbers lie behind the acknowledged one. */
+/* Is the caller the owner, and is what was acknowledged to it still here? W may be further than it knows, by a save whose
+ * answer was lost; every save with records in it moves W, so none can be lost unseen. */
 static bool is_current(struct world *w, const struct request *r)
 {
     if (w->bug == BUG_SKIP_FENCE)
         return true;
     if (w->fence[r->partition] != r->fence)
         return false;
-    return w->bug == BUG_IGNORE_TAIL_LOSS || w->number[r->partition] >= r->acknowledged;
+    return w->bug == BUG_IGNORE_TAIL_LOSS || w->w[r->partition] >= r->saved;
 }
 
 static void redis_open(struct world *w, struct request *r)
 {
     journal(w, r->partition, -1);
-    w->fence[r->partition] = ++w->fences; /* in the real one a counter and random bytes: never the same twice */
-    r->fence = w->fences;
+    w->fence[r->partition] = r->new_fence;
     r->offset = w->w[r->partition];
-    r->acknowledged = w->number[r->partition];
     if (w->bug == BUG_RESUME_AT_C && r->offset >= 0)
         r->offset = w->committed[r->partition] >= 0 ? w->committed[r->partition] : r->offset;
     r->ok = true;
+}
+
+static void redis_renew(struct world *w, struct request *r)
+{
+    r->ok = is_current(w, r);
+    if (!r->ok)
+        return;
+    journal(w, r->partition, -1);
+    w->fence[r->partition] = r->new_fence;
 }
 
 static void forget_next(struct bytes *record)
@@ -200,18 +207,21 @@ static void redis_save(struct world *w, struct request *r)
         r->items[u] = (struct bytes){0};
     }
     journal(w, p, -1);
-    w->w[p] = r->offset + (w->bug == BUG_W_TOO_FAR ? (int64_t)world_random(w, 3) : 0);
-    w->number[p] = r->number;
+    int64_t to = r->offset + (w->bug == BUG_W_TOO_FAR ? (int64_t)world_random(w, 3) : 0);
+    if (to > w->w[p])
+        w->w[p] = to;
 }
 
-bool redis_execute(struct world *w, struct member *m)
+bool redis_execute(struct world *w, struct connection *c)
 {
-    struct request *r = next_request(&m->redis);
+    struct request *r = next_request(c);
     if (!r)
         return false;
     r->executed = true;
     if (r->kind == REQUEST_OPEN)
         redis_open(w, r);
+    else if (r->kind == REQUEST_RENEW)
+        redis_renew(w, r);
     else if (r->kind == REQUEST_LOAD)
         redis_load(w, r);
     else

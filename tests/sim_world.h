@@ -26,6 +26,7 @@ enum bug {
     BUG_RESUME_AT_C,         /* reading begins at the committed offset instead of W */
     BUG_DROP_TOMBSTONE,      /* an erased user's record is deleted instead of marked */
     BUG_IGNORE_TAIL_LOSS,    /* the store does not notice that acknowledged saves are gone */
+    BUG_KEEP_FENCE,          /* a new connection goes on with the old fence, though the old one may not be dead */
     BUG_COMMIT_POISONED,     /* a transaction with outputs of a lost partition is committed */
     BUGS
 };
@@ -55,7 +56,7 @@ struct outputs {
 };
 
 enum request_kind {
-    REQUEST_OPEN, REQUEST_LOAD, REQUEST_SAVE,          /* to Redis */
+    REQUEST_OPEN, REQUEST_RENEW, REQUEST_LOAD, REQUEST_SAVE, /* to Redis */
     REQUEST_OUTPUT, REQUEST_OFFSET, REQUEST_TRANSACTION, REQUEST_ASK, /* to the broker */
 };
 
@@ -64,13 +65,14 @@ struct request {
     bool executed, ok;
     int32_t partition;
     uint64_t generation;       /* the engine's, of the partition */
-    uint64_t fence;            /* what the member holds */
+    uint64_t fence, new_fence; /* what the member holds; open, renew: what it wants */
+    int64_t saved;             /* the W that the member knows to be saved */
     int64_t offset;            /* W or C to write; W read; C read */
     uint32_t user;             /* load */
     struct user *record;       /* load */
     struct bytes bytes;        /* load: the answer */
     struct bytes *items;       /* save: [USERS], those to write have bytes */
-    uint64_t number, acknowledged; /* save, load: of this save, and of the last one that was acknowledged; ask: which */
+    uint64_t number;           /* ask: which */
     uint64_t joined;           /* broker: the member's life in the group when it asked */
     struct commit *commit;
     struct output output;
@@ -91,9 +93,7 @@ struct held {
     bool revoking;
     bool reading;
     int64_t position;
-    uint64_t generation;
     uint64_t fence;
-    uint64_t acknowledged, number; /* saves: last acknowledged, last sent */
     uint64_t question;         /* of C; only the answer to the last one counts */
 };
 
@@ -120,7 +120,7 @@ struct undo {
     int32_t partition;
     int32_t user;              /* -1: fence, W and save number */
     struct bytes old;
-    uint64_t old_fence, old_number;
+    uint64_t old_fence;
     int64_t old_w;
 };
 
@@ -147,8 +147,8 @@ struct world {
     struct bytes records[PARTITIONS][USERS];
     uint64_t fence[PARTITIONS];     /* 0 = no such key */
     int64_t w[PARTITIONS];
-    uint64_t number[PARTITIONS];
-    uint64_t fences;
+    uint64_t fences;                /* given so far: never the same twice */
+    struct connection late;         /* saves of broken connections that Redis has still not read */
     struct undo *journal;
     size_t journal_n;
 
@@ -164,7 +164,7 @@ void outputs_add(struct outputs *outputs, const struct output *output);
 struct request *connection_ask(struct connection *c, enum request_kind kind);
 bool is_zombie(const struct member *m);
 /* The servers do the next request that has not been done; false when there is none. */
-bool redis_execute(struct world *w, struct member *m);
+bool redis_execute(struct world *w, struct connection *c);
 bool broker_execute(struct world *w, struct member *m);
 void redis_lose_tail(struct world *w, size_t writes);
 void redis_flush(struct world *w);
