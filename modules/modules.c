@@ -3,7 +3,7 @@
 #include "gait/module.h"
 
 extern const struct module source_kafka, source_file, decode_json, store_redis, store_memory, window_rolling, model_lstm;
-extern const struct module score_interest, sink_kafka, sink_file;
+extern const struct module score_interest, rule_fraud, sink_kafka, sink_file;
 
 const struct module *const modules[] = {
     &source_kafka,
@@ -14,6 +14,7 @@ const struct module *const modules[] = {
     &window_rolling,
     &model_lstm,
     &score_interest,
+    &rule_fraud,
     &sink_kafka,
     &sink_file,
     NULL,
