@@ -15,8 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Below engine.h's INSTANCES_MAX, which asserts. */
-enum { MODULES_MAX = 16, MEMORY_BYTES_MAX = 1 << 29 };
+enum { MEMORY_BYTES_MAX = 1 << 29 };
 
 /* What a stage may hold, and what is filled in when the file does not name it. */
 static const struct stage_rule {
@@ -37,6 +36,17 @@ struct loading {
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 
+/* Texts quote the file, and terminals obey control characters, also those that UTF-8 writes as C2 80 to C2 9F. */
+static void silence(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (*c == 0xC2 && c[1] >= 0x80 && c[1] < 0xA0)
+            c[0] = c[1] = '?';
+        else if (*c < ' ' || *c == 127)
+            *c = '?';
+    }
+}
+
 /* Kept in the order of the file; equal places in the order of finding. */
 void config_errors_add(struct config_errors *errors, int line, int column, const char *format, ...)
 {
@@ -56,9 +66,7 @@ void config_errors_add(struct config_errors *errors, int line, int column, const
     va_start(args, format);
     vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    for (char *c = e->text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?'; /* texts quote the file, and terminals obey control characters */
+    silence(e->text);
 }
 
 void config_errors_print(const struct config_errors *errors, FILE *out)
@@ -99,8 +107,8 @@ static void add_module(struct loading *l, const struct module *module, const str
                        int column)
 {
     struct config *config = l->config;
-    if (config->modules_n == MODULES_MAX) {
-        config_errors_add(l->errors, line, column, "more than %d modules", MODULES_MAX);
+    if (config->modules_n == CONFIG_MODULES_MAX) {
+        config_errors_add(l->errors, line, column, "more than %d modules", CONFIG_MODULES_MAX);
         return;
     }
     size_t nth = count_of(config, module) + 1;
@@ -244,7 +252,7 @@ struct config *config_parse(const char *text, size_t len, const char *name, stru
     struct config *config = calloc(1, sizeof *config);
     assert(config);
     config->memory = arena_create(1 << 16, MEMORY_BYTES_MAX);
-    config->modules = calloc(MODULES_MAX, sizeof *config->modules);
+    config->modules = calloc(CONFIG_MODULES_MAX, sizeof *config->modules);
     config->name = strdup(name);
     assert(config->modules && config->name);
     const char *slash = strrchr(name, '/');

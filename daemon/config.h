@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-enum { CONFIG_ERRORS_MAX = 64, CONFIG_BYTES_MAX = 1 << 20 };
+enum { CONFIG_ERRORS_MAX = 64, CONFIG_BYTES_MAX = 1 << 20, CONFIG_MODULES_MAX = 16 };
 
 /* What becomes of a partition whose state the store has lost though the source remembers an offset. */
 enum state_lost { STATE_LOST_REPLAY, STATE_LOST_CONTINUE };

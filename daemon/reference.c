@@ -155,7 +155,6 @@ static void put_option(FILE *out, const struct option *o, const char *indent)
     char comment[32], facts[1024];
     snprintf(comment, sizeof comment, "%s# ", indent);
     reference_facts(o, facts, sizeof facts);
-    fputc('\n', out);
     reference_wrap(out, comment, 110, o->help);
     reference_wrap(out, comment, 110, facts);
     if (o->initial) {
@@ -182,12 +181,17 @@ void reference_yaml(FILE *out)
         else if (ref.first_of_stage)
             fprintf(out, "\n%s:\n", ref.stage);
         if (ref.stage) {
+            if (!ref.first_of_stage)
+                fputc('\n', out);
             reference_wrap(out, ref.alternative ? "# # " : "  # ", 110, ref.summary);
             if (ref.several)
                 fputs("  # May be a list of such settings.\n", out);
             fprintf(out, "%s %s:%s\n", ref.alternative ? "#" : " ", ref.kind, ref.options ? "" : " {}");
         }
-        for (const struct option *o = ref.options; o && o->name; o++)
+        for (const struct option *o = ref.options; o && o->name; o++) {
+            if (o > ref.options)
+                fputc('\n', out);
             put_option(out, o, indent);
+        }
     }
 }

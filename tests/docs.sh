@@ -44,6 +44,10 @@ check 'a setting is missing in the manual page or in the full configuration' "$(
     "$gaitd" options | sed -n 's/^  \([a-z_]*\): .*/\1/p' | sort -u | while read -r name; do
         grep -qxF ".B $name" conf/gaitd.conf.5 && grep -qE "^[# ]+$name: " conf/gaitd.full.yaml || echo "  $name"
     done)"
+for file in conf/gaitd.yaml conf/gaitd.full.yaml; do # whether the model is there is another question
+    check "$file has mistakes" "$("$gaitd" check -c "$file" 2>&1 |
+        grep -E ':[0-9]+:[0-9]+: |section')"
+done
 if command -v man >/dev/null && command -v groff >/dev/null; then
     check 'the manual page has mistakes' "$(groff -man -ww -z -Kutf8 conf/gaitd.conf.5 2>&1 | head)"
 fi
