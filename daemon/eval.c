@@ -56,7 +56,7 @@ static json_t *judge_ranks(struct answers *a, const struct model *m, const struc
             bool sayable = a->task->targets[a->head].value[i] >= 0;
             unsayable += !sayable;
             ranks[n++] = (struct eval_rank){.event = i, .sequence = (uint32_t)k,
-                                            .rank = sayable ? a->rank[i] : (float)m->heads[a->head].classes + 1,
+                                            .rank = sayable ? a->rank[i] : INFINITY,
                                             .loss = sayable ? a->loss[i] : NAN};
         }
     json_t *out = json_pack("{s:I,s:I}", "predictions", (json_int_t)n, "not_in_vocabulary", (json_int_t)unsayable);

@@ -17,7 +17,7 @@
 struct eval_rank {
     size_t event;
     uint32_t sequence;
-    float rank;    /* 1 = best; ties counted half */
+    float rank;    /* 1 = best; ties counted half; infinite for a name that the model cannot say */
     float loss;    /* −ln p of what happened; NaN when not known */
 };
 

@@ -87,7 +87,7 @@ static float rank_of(const struct ranker *r, size_t event)
     int32_t class = r->task->targets[r->head].value[event];
     uint32_t classes = r->counts.classes;
     if (class < 0)
-        return (float)classes + 1;
+        return INFINITY;
     if (r->baseline != EVAL_REPEAT_LAST)
         return rank_in(row_of(r, event), (uint32_t)class, classes);
     uint32_t before = class_before(r, event);

@@ -70,4 +70,5 @@ void train_backward(struct train_workspace *w, const struct train_batch *b)
                        w->gradient + n->layer[layer], width, true, w->scratch);
     }
     backward_input(w, b);
+    train_network_spread(n, w->gradient);
 }

@@ -29,7 +29,7 @@ static void fill_input(struct train_workspace *w, const struct train_batch *b, b
         float *x = w->layers[0].xh + (size_t)row * n->width[0], *to = x;
         for (uint32_t e = 0; e < s->embeddings_n; e++) {
             assert(b->ids[e][row] < s->rows[e]);
-            const float *from = n->weights + n->embedding[e] + (size_t)b->ids[e][row] * s->width[e];
+            const float *from = n->table[e] + (size_t)b->ids[e][row] * s->width[e];
             memcpy(to, from, s->width[e] * sizeof *to);
             to += s->width[e];
         }

@@ -74,7 +74,7 @@ static void backward_block(struct train_workspace *w, uint32_t head, const float
     net->dense->add_rows(n, classes, w->gradient + net->head_bias[head], w->logits, classes);
     dense_pack(w->packed, u, n, width, width, 1);
     dense_multiply(net->dense, classes, width, n, w->logits, 1, classes, w->packed,
-                   w->gradient + train_head_weights(net, head), width, true, w->scratch);
+                   w->gradient + train_head_offset(net, head), width, true, w->scratch);
     dense_multiply(net->dense, n, width, classes, w->logits, classes, 1, net->head_backward[head], du, width, false,
                    NULL);
 }

@@ -200,6 +200,8 @@ static void run_batch(struct worker *w, size_t from, double base_rate)
             l->step++;
         if (l->diverged)
             return;
+        train_network_compose(l->network, w->index, l->workers_n);
+        wait_all(l);
         train_network_pack(l->network, w->index, l->workers_n);
         wait_all(l);
     }
@@ -358,7 +360,7 @@ static void learn_epochs(struct learner *l, struct train_span valid, float *best
         }
     }
     memcpy(l->network->weights, best, bytes);
-    train_network_pack(l->network, 0, 1);
+    train_network_refresh(l->network);
 }
 
 int train_learn(struct train_network *n, const struct train_data *data, const struct train_options *o,
@@ -379,7 +381,7 @@ int train_learn(struct train_network *n, const struct train_data *data, const st
     train_pieces_shuffle(&l->pieces, o, NULL);
     l->steps_all = count_steps(l);
     create_workers(l);
-    train_network_pack(n, 0, 1);
+    train_network_refresh(n);
     float *best = dense_alloc(n->weights_n);
     learn_epochs(l, valid, best, result);
     free(best);

@@ -68,6 +68,8 @@ struct train_network *train_network_create(const struct train_shape *shape, cons
     for (uint32_t i = 0; i < shape->embeddings_n; i++) {
         n->embedding[i] = place(n, shape->rows[i], shape->width[i], "embedding", i, "weight");
         n->input += shape->width[i];
+        for (uint32_t k = 0; k < shape->attributes_n[i]; k++)
+            n->attribute[i][k] = place(n, shape->attributes[i][k].values, shape->width[i], "attribute", i, "weight");
     }
     n->input += shape->features_n;
     for (uint32_t i = 0; i < shape->layers_n; i++) {
@@ -79,6 +81,9 @@ struct train_network *train_network_create(const struct train_shape *shape, cons
     for (uint32_t i = 0; i < shape->heads_n; i++)
         place_head(n, i);
     n->weights = dense_alloc(n->weights_n);
+    for (uint32_t i = 0; i < shape->embeddings_n; i++)
+        n->table[i] = shape->attributes_n[i] ? dense_alloc((size_t)shape->rows[i] * shape->width[i])
+                                             : n->weights + n->embedding[i];
     create_packed(n);
     return n;
 }
@@ -98,6 +103,9 @@ void train_network_destroy(struct train_network **network)
         free(n->projection_forward[i]);
         free(n->projection_backward[i]);
     }
+    for (uint32_t i = 0; i < n->shape.embeddings_n; i++)
+        if (n->shape.attributes_n[i])
+            free(n->table[i]);
     free(n->weights);
     free(n);
     *network = NULL;
@@ -126,8 +134,12 @@ void train_network_init(struct train_network *n, struct train_random *random)
 {
     const struct train_shape *s = &n->shape;
     memset(n->weights, 0, n->weights_n * sizeof *n->weights);
-    for (uint32_t i = 0; i < s->embeddings_n; i++)
-        fill(n->weights + n->embedding[i], (size_t)s->rows[i] * s->width[i], sqrt(3.0 / s->width[i]) * 0.5, random);
+    for (uint32_t i = 0; i < s->embeddings_n; i++) {
+        double limit = sqrt(3.0 / s->width[i] / (1 + s->attributes_n[i])) * 0.5;
+        fill(n->weights + n->embedding[i], (size_t)s->rows[i] * s->width[i], limit, random);
+        for (uint32_t k = 0; k < s->attributes_n[i]; k++)
+            fill(n->weights + n->attribute[i][k], (size_t)s->attributes[i][k].values * s->width[i], limit, random);
+    }
     for (uint32_t i = 0; i < s->layers_n; i++)
         init_layer(n, i, random);
     for (uint32_t i = 0; i < s->heads_n; i++) {
@@ -137,10 +149,46 @@ void train_network_init(struct train_network *n, struct train_random *random)
     }
 }
 
-size_t train_head_weights(const struct train_network *n, uint32_t head)
+size_t train_head_offset(const struct train_network *n, uint32_t head)
 {
     int tied = n->shape.heads[head].tied;
     return tied < 0 ? n->head[head] : n->embedding[tied] + n->shape.width[tied];
+}
+
+const float *train_head_weights(const struct train_network *n, uint32_t head)
+{
+    int tied = n->shape.heads[head].tied;
+    return tied < 0 ? n->weights + n->head[head] : n->table[tied] + n->shape.width[tied];
+}
+
+void train_network_compose(struct train_network *n, uint32_t part, uint32_t parts)
+{
+    const struct train_shape *s = &n->shape;
+    for (uint32_t e = 0; e < s->embeddings_n; e++) {
+        size_t width = s->width[e], until = (size_t)s->rows[e] * (part + 1) / parts;
+        for (size_t row = (size_t)s->rows[e] * part / parts; row < until && s->attributes_n[e]; row++) {
+            float *to = n->table[e] + row * width;
+            memcpy(to, n->weights + n->embedding[e] + row * width, width * sizeof *to);
+            for (uint32_t k = 0; k < s->attributes_n[e]; k++)
+                n->dense->add(width, to, n->weights + n->attribute[e][k] + s->attributes[e][k].of_row[row] * width);
+        }
+    }
+}
+
+void train_network_spread(const struct train_network *n, float *gradient)
+{
+    const struct train_shape *s = &n->shape;
+    for (uint32_t e = 0; e < s->embeddings_n; e++)
+        for (size_t row = 0, width = s->width[e]; row < s->rows[e] && s->attributes_n[e]; row++)
+            for (uint32_t k = 0; k < s->attributes_n[e]; k++)
+                n->dense->add(width, gradient + n->attribute[e][k] + s->attributes[e][k].of_row[row] * width,
+                              gradient + n->embedding[e] + row * width);
+}
+
+void train_network_refresh(struct train_network *n)
+{
+    train_network_compose(n, 0, 1);
+    train_network_pack(n, 0, 1);
 }
 
 /* W [rows × columns] as the right side of x·Wᵀ (forward) and of dy·W (backward). */
@@ -165,7 +213,7 @@ void train_network_pack(struct train_network *n, uint32_t part, uint32_t parts)
         if (turn++ % parts != part)
             continue;
         uint32_t width = head_width(n, i);
-        pack_both(n->head_forward[i], n->head_backward[i], n->weights + train_head_weights(n, i), s->heads[i].classes,
+        pack_both(n->head_forward[i], n->head_backward[i], train_head_weights(n, i), s->heads[i].classes,
                   width);
         if (s->heads[i].tied >= 0)
             pack_both(n->projection_forward[i], n->projection_backward[i], n->weights + n->projection[i], width, n->top);

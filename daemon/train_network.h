@@ -29,9 +29,21 @@ struct train_head {
     float positive_weight;    /* sigmoid: of a row whose label is 1 */
 };
 
+/* What is known of the names of an embedding beside themselves: the colour of each item. A name's row is then the sum of
+ * its own vector and of its attributes' vectors, so that names met rarely learn from those like them. Only training knows
+ * of it: what is saved are the sums. */
+struct train_attribute {
+    uint32_t values;
+    const uint32_t *of_row;   /* [rows of the embedding] 0 … values − 1; 0 = not known. Borrowed */
+};
+
+enum { TRAIN_ATTRIBUTES_MAX = 8 };
+
 struct train_shape {
     uint32_t embeddings_n, features_n, layers_n, heads_n;
     uint32_t rows[MODEL_EMBEDDINGS_MAX], width[MODEL_EMBEDDINGS_MAX];
+    uint32_t attributes_n[MODEL_EMBEDDINGS_MAX];
+    struct train_attribute attributes[MODEL_EMBEDDINGS_MAX][TRAIN_ATTRIBUTES_MAX];
     uint32_t hidden[MODEL_LAYERS_MAX];
     struct train_head heads[MODEL_HEADS_MAX];
     float dropout_input, dropout;
@@ -43,7 +55,7 @@ struct train_matrix {
     size_t offset, rows, columns;
 };
 
-enum { TRAIN_MATRICES_MAX = MODEL_EMBEDDINGS_MAX + 2 * MODEL_LAYERS_MAX + 4 * MODEL_HEADS_MAX };
+enum { TRAIN_MATRICES_MAX = MODEL_EMBEDDINGS_MAX * (1 + TRAIN_ATTRIBUTES_MAX) + 2 * MODEL_LAYERS_MAX + 4 * MODEL_HEADS_MAX };
 
 /* ---- the weights -------------------------------------------------------------------------------------------------- */
 
@@ -57,8 +69,10 @@ struct train_network {
     size_t embedding[MODEL_EMBEDDINGS_MAX], layer[MODEL_LAYERS_MAX], layer_bias[MODEL_LAYERS_MAX]; /* offsets */
     size_t head[MODEL_HEADS_MAX], head_bias[MODEL_HEADS_MAX], projection[MODEL_HEADS_MAX],
            projection_bias[MODEL_HEADS_MAX];
+    size_t attribute[MODEL_EMBEDDINGS_MAX][TRAIN_ATTRIBUTES_MAX];
     size_t weights_n;
     float *weights;
+    float *table[MODEL_EMBEDDINGS_MAX];      /* the embeddings with their attributes added; without any, in weights */
     /* the weights packed for products, forward and backward */
     float *layer_forward[MODEL_LAYERS_MAX], *layer_backward[MODEL_LAYERS_MAX];
     float *head_forward[MODEL_HEADS_MAX], *head_backward[MODEL_HEADS_MAX];
@@ -69,10 +83,16 @@ struct train_network *train_network_create(const struct train_shape *shape, cons
 void train_network_destroy(struct train_network **network);
 /* Glorot-uniform matrices (recurrent ones scaled by their own width), forget biases 1, small embeddings. */
 void train_network_init(struct train_network *n, struct train_random *random);
-/* To call after the weights have changed. Part `part` of `parts`, so that threads can share the work. */
+/* To call after the weights have changed: first compose, then pack. Part `part` of `parts`, so that threads can share the
+ * work. */
+void train_network_compose(struct train_network *n, uint32_t part, uint32_t parts);
 void train_network_pack(struct train_network *n, uint32_t part, uint32_t parts);
-/* The weights of class 0 of a softmax head: the tied embedding's row 1, or its own. */
-size_t train_head_weights(const struct train_network *n, uint32_t head);
+void train_network_refresh(struct train_network *n); /* both, alone */
+/* The derivatives by an embedding's rows are those by their attributes too. */
+void train_network_spread(const struct train_network *n, float *gradient);
+/* The weights of class 0 of a softmax head: the tied embedding's row 1, or its own; and where their derivatives go. */
+const float *train_head_weights(const struct train_network *n, uint32_t head);
+size_t train_head_offset(const struct train_network *n, uint32_t head);
 
 /* ---- a mini-batch ------------------------------------------------------------------------------------------------- */
 

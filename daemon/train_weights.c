@@ -17,7 +17,7 @@ static void put_embeddings(const struct train_network *n, struct model *m, struc
         size_t width = n->shape.width[e];
         for (size_t row = 0; row < n->shape.rows[e]; row++)
             memcpy(m->embeddings[e].weight + (row * p.parts + p.part) * width,
-                   n->weights + n->embedding[e] + row * width, width * sizeof(float));
+                   n->table[e] + row * width, width * sizeof(float));
     }
 }
 
@@ -63,7 +63,7 @@ static void put_head(const struct train_network *n, struct model *m, uint32_t he
     size_t width = tied < 0 ? top : n->shape.width[tied];
     float share = 1.0f / (float)p.parts;
     for (size_t k = 0; k < to->classes; k++) {
-        const float *from = n->weights + train_head_weights(n, head) + k * width;
+        const float *from = train_head_weights(n, head) + k * width;
         float *row = to->weight + k * all + p.part * top;
         double bias = n->weights[n->head_bias[head] + k];
         for (size_t j = 0; j < top && tied < 0; j++)
@@ -115,7 +115,7 @@ void train_weights_from_model(struct train_network *n, const struct model *m)
         memcpy(n->weights + n->head[i], m->heads[i].weight, (size_t)m->heads[i].classes * n->top * sizeof(float));
         memcpy(n->weights + n->head_bias[i], m->heads[i].bias, m->heads[i].classes * sizeof(float));
     }
-    train_network_pack(n, 0, 1);
+    train_network_refresh(n);
 }
 
 struct model *train_merge(struct train_network *const *networks, uint32_t n, const struct model *outline,

@@ -158,6 +158,10 @@ static struct train_shape example_shape(void)
 {
     struct train_shape s = {.embeddings_n = 2, .features_n = 3, .layers_n = 2, .heads_n = 3,
                             .rows = {6, 9}, .width = {3, 5}, .hidden = {11, 6}};
+    static const uint32_t colours[9] = {0, 1, 2, 1, 2, 1, 3, 3, 0}, sizes[9] = {0, 1, 1, 1, 1, 2, 2, 2, 2};
+    s.attributes_n[1] = 2;
+    s.attributes[1][0] = (struct train_attribute){4, colours};
+    s.attributes[1][1] = (struct train_attribute){3, sizes};
     s.heads[0] = (struct train_head){.kind = MODEL_SOFTMAX, .classes = 8, .tied = 1, .weight = 1};
     s.heads[1] = (struct train_head){.kind = MODEL_SOFTMAX, .classes = 5, .tied = -1, .weight = 1};
     s.heads[2] = (struct train_head){.kind = MODEL_SIGMOID, .classes = 1, .tied = -1, .weight = 1, .positive_weight = 3};
@@ -193,7 +197,7 @@ static void example_batch(struct train_batch *b, const struct train_shape *s)
 
 static double loss_of(struct train_network *n, struct train_workspace *w, struct train_batch *b, bool learning)
 {
-    train_network_pack(n, 0, 1);
+    train_network_refresh(n);
     train_workspace_clear(w);
     train_random_seed(&w->random, 1); /* the same dropout each time */
     double loss = 0;
@@ -265,7 +269,7 @@ static void test_carried_state(void **state)
     struct train_random r;
     train_random_seed(&r, 3);
     train_network_init(n, &r);
-    train_network_pack(n, 0, 1);
+    train_network_refresh(n);
     struct train_batch b;
     train_batch_create(&b, &shape, 1, 8);
     for (int pass = 0; pass < 3; pass++) { /* 8 steps; then 5 and 3 */
