@@ -50,7 +50,7 @@ static void print_usage(FILE *out)
           "Example: gaitd train --events day1.jsonl.gz day2.jsonl.gz --out shop.safetensors --threads 2\n", out);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 static int parse_count(const char *text, int64_t low, int64_t high, uint32_t *out, struct error *err)
 {
@@ -120,6 +120,12 @@ static int parse_layers(char *text, struct train_outline *o, struct error *err)
     return 0;
 }
 
+/* Whether the text from `from` to `to` is the field's name. */
+static bool is_field(const char *from, const char *to, enum model_field field)
+{
+    return str_equal((struct str){from, (uint32_t)(to - from)}, str_of(model_field_name(field)));
+}
+
 static int parse_embed(char *text, struct train_outline *o, struct error *err)
 {
     const char *parts[MODEL_FIELDS];
@@ -132,12 +138,11 @@ static int parse_embed(char *text, struct train_outline *o, struct error *err)
     for (size_t i = 0; i < n; i++) {
         char *equals = strchr(parts[i], '=');
         int field = 0;
-        while (equals && field < MODEL_FIELDS && (strlen(model_field_name((enum model_field)field)) != (size_t)(equals - parts[i]) ||
-               strncmp(parts[i], model_field_name((enum model_field)field), (size_t)(equals - parts[i])) != 0))
+        while (equals && field < MODEL_FIELDS && !is_field(parts[i], equals, (enum model_field)field))
             field++;
         if (!equals || field == MODEL_FIELDS)
-            return error_set(err, "'%s' is not FIELD=WIDTH with a field of type, category, item, country, campaign, page, "
-                             "currency", parts[i]);
+            return error_set(err, "'%s' is not FIELD=WIDTH; fields are type, category, item, country, campaign, page "
+                             "and currency", parts[i]);
         if (parse_count(equals + 1, 1, 1024, &o->width[field], err) < 0)
             return -1;
     }
@@ -195,12 +200,14 @@ static int parse_preset(const char *name, struct train_job *job, struct error *e
     return 0;
 }
 
-/* ---- the command line --------------------------------------------------------------------------------------------- */
+/* ---- the command line ------------------------------------------------------------------------------------------- */
 
-enum { OPT_EVENTS = 256, OPT_TARGET, OPT_SEQUENCE, OPT_LABELS, OPT_PURCHASE, OPT_HORIZON, OPT_VALID, OPT_EMBED, OPT_FEATURES,
-       OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE, OPT_BATCH, OPT_RATE,
-       OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS, OPT_STEPS, OPT_WINDOWS,
-       OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD };
+enum {
+    OPT_EVENTS = 256, OPT_TARGET, OPT_SEQUENCE, OPT_LABELS, OPT_PURCHASE, OPT_HORIZON, OPT_VALID, OPT_EMBED,
+    OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
+    OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
+    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
+};
 
 static const struct long_option long_options[] = {
     {"events", required_argument, NULL, OPT_EVENTS}, {"config", required_argument, NULL, 'c'},
@@ -370,12 +377,14 @@ int cmd_train(int argc, char **argv)
     struct train_stop stop = {0};
     char *command = command_of(argc, argv);
     struct train_job job = {
-        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .command = command, .stop = &stop,
+        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .command = command,
+        .stop = &stop,
         .outline = {.targets_n = 2, .targets = {"category", "intent"}, .layers_n = 1, .hidden = {64}, .min_count = 2,
                     .vocabulary_max = 100000, .intent_horizon_ms = 3600000,
                     .width = {[MODEL_TYPE] = 8, [MODEL_CATEGORY] = 16}},
         .task = {.tie = true, .dropout = 0.2f, .positive_weight = 1, .purchase = "purchase"},
-        .learn = {.lanes = 32, .steps = 28, .epochs = 30, .patience = 3, .rate = 1e-3, .clip = 1, .threads = 1, .seed = 1},
+        .learn = {.lanes = 32, .steps = 28, .epochs = 30, .patience = 3, .rate = 1e-3, .clip = 1, .threads = 1,
+                  .seed = 1},
     };
     struct error err;
     log_setup(LOG_WARNING, LOG_FORMAT_TEXT);

@@ -39,8 +39,8 @@ static void note_answer(void *self, uint32_t thread, uint32_t head, size_t event
 static bool is_judged(const struct train_task *t, uint32_t head, size_t event, struct train_span span)
 {
     const struct train_target *x = &t->targets[head];
-    return train_counts(&t->data, head, event, span) ||
-           (x->value[event] == TRAIN_UNSAYABLE && x->known_ms[event] >= span.from_ms && x->known_ms[event] < span.until_ms);
+    bool inside = x->known_ms[event] >= span.from_ms && x->known_ms[event] < span.until_ms;
+    return train_counts(&t->data, head, event, span) || (x->value[event] == TRAIN_UNSAYABLE && inside);
 }
 
 static json_t *judge_ranks(struct answers *a, const struct model *m, const struct eval_request *r)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* eval.h - how good a model is, said so that it cannot flatter: every figure with a 95 % interval, beside three baselines
- * on the same predictions.
+/* eval.h - how good a model is, said so that it cannot flatter: every figure with a 95 % interval, beside three
+ * baselines on the same predictions.
  *
  *   train_measure ─► rank or probability of each answer ─┐
  *   eval_baselines.c ─► the same from counts alone ──────┴► eval_metrics.c ─► JSON
@@ -30,14 +30,14 @@ struct eval_guess {
 
 enum { EVAL_RESAMPLES = 200 };
 
-/* ---- eval_metrics.c: a new JSON object --------------------------------------------------------------------------- */
+/* ---- eval_metrics.c: a new JSON object -------------------------------------------------------------------------- */
 /* recall@1 5 10 20, mrr@20, ndcg@20, log_loss, and "interval" with [low, high] of each. Shares, not percent. */
 json_t *eval_ranks(const struct eval_rank *ranks, size_t n, bool intervals);
-/* roc_auc, pr_auc, log_loss, brier, mae, at ½: accuracy, precision, recall, f1; positives; calibration: up to ten groups
- * of equal size [mean prediction, share of ones, n]. Sorts `guesses` by p. */
+/* roc_auc, pr_auc, log_loss, brier, mae, at ½: accuracy, precision, recall, f1; positives; calibration: up to ten
+ * groups of equal size {predicted: mean p, observed: share of ones, n}. Sorts `guesses` by p. */
 json_t *eval_guesses(struct eval_guess *guesses, size_t n, bool intervals);
 
-/* ---- eval_baselines.c -------------------------------------------------------------------------------------------- */
+/* ---- eval_baselines.c ------------------------------------------------------------------------------------------- */
 enum eval_baseline { EVAL_POPULARITY, EVAL_REPEAT_LAST, EVAL_MARKOV, EVAL_BASELINES };
 const char *eval_baseline_name(enum eval_baseline baseline);
 /* What the baseline, having counted the answers in `fit`, says of the answers listed in `ranks` (event is read, rank is
@@ -50,7 +50,7 @@ void eval_baseline_guesses(enum eval_baseline baseline, const struct train_task 
                            uint32_t head, const char *purchase, struct train_span fit, struct eval_guess *guesses,
                            size_t n);
 
-/* ---- eval.c ------------------------------------------------------------------------------------------------------- */
+/* ---- eval.c ----------------------------------------------------------------------------------------------------- */
 struct eval_request {
     struct train_span span, fit; /* what is judged; what the baselines count */
     const char *purchase;

@@ -13,7 +13,7 @@ const char *eval_baseline_name(enum eval_baseline baseline)
     return names[baseline];
 }
 
-/* ---- next item or category ---------------------------------------------------------------------------------------- */
+/* ---- next item or category -------------------------------------------------------------------------------------- */
 
 struct follower {
     uint32_t class, count;
@@ -116,7 +116,7 @@ static int compare_due(const void *a, const void *b)
     return x->event < y->event ? -1 : x->event > y->event;
 }
 
-/* Predict, then count, in the order of time. `index` of each listed event among the ranks is found by the order itself. */
+/* Predict, then count, in the order of time. */
 static void rank_as_it_goes(struct ranker *r, struct eval_rank *ranks, size_t n)
 {
     struct due *order = calloc(n + 1, sizeof *order);
@@ -157,7 +157,7 @@ void eval_baseline_ranks(enum eval_baseline baseline, const struct train_task *t
     free(r.counts.rows);
 }
 
-/* ---- labels ------------------------------------------------------------------------------------------------------- */
+/* ---- labels ----------------------------------------------------------------------------------------------------- */
 
 /* For each event whether its user bought within the horizon up to and including it. Sequences may be visits; a purchase
  * of an earlier visit counts where it was met before, which holds for sequences in the order of their first event. */

@@ -22,8 +22,7 @@ static int collect(const struct eval_job *job, const struct model *m, bool warmu
     return train_collect(&o, out, err);
 }
 
-/* Answers that lie in the warm-up are known before all others: for the baselines to count, not to be judged. Events of a
- * set are in the order of arrival within their sequence, so `early` was moved with them. */
+/* Answers that lie in the warm-up are known before all others: for the baselines to count, not to be judged. */
 static void mark_early(struct train_task *t, const struct train_set *s)
 {
     for (size_t k = 0; k < s->sequences_n; k++)
@@ -46,7 +45,8 @@ static int find_head(const struct model *m, const char *target, struct error *er
     return error_set(err, "the model has no head for '%s'; it has %s", target, all);
 }
 
-static json_t *judge(const struct eval_job *job, const struct model *m, struct train_set *s, int head, struct error *err)
+static json_t *judge(const struct eval_job *job, const struct model *m, struct train_set *s, int head,
+                     struct error *err)
 {
     struct train_task_options options = {.purchase = job->purchase, .known_until_ms = s->last_ms, .labels = job->labels,
                                          .positive_weight = 1};

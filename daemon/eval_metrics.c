@@ -22,7 +22,7 @@ static void put(struct figures *f, const char *name, double value)
     f->value[f->n++] = value;
 }
 
-/* ---- resampling --------------------------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------------------------- */
 
 /* How often a sequence is drawn in resample `round`: Poisson(1), which is the bootstrap without its bookkeeping. A
  * function of both numbers, so that nothing has to be kept. */
@@ -78,7 +78,7 @@ static json_t *with_intervals(figures_fn *compute, const void *rows, size_t n, b
     return out;
 }
 
-/* ---- ranks -------------------------------------------------------------------------------------------------------- */
+/* ---- ranks ------------------------------------------------------------------------------------------------------ */
 
 static void rank_figures(const void *rows, size_t n, uint32_t round, struct figures *out)
 {
@@ -113,7 +113,7 @@ json_t *eval_ranks(const struct eval_rank *ranks, size_t n, bool intervals)
     return with_intervals(rank_figures, ranks, n, intervals);
 }
 
-/* ---- probabilities ------------------------------------------------------------------------------------------------ */
+/* ---- probabilities ---------------------------------------------------------------------------------------------- */
 
 static int compare_guesses(const void *a, const void *b)
 {

@@ -82,7 +82,7 @@ void train_pieces_shuffle(struct train_pieces *p, const struct train_options *o,
 {
     if (random)
         shuffle(p->at, p->n, random);
-    /* glibc's qsort is a merge sort, hence stable, for arrays of this kind; were it not, only the shuffle would suffer. */
+    /* Where the sort is not stable, pieces of one number of chunks come in another, equally random order. */
     qsort_r(p->at, p->n, sizeof *p->at, compare_chunks, &(struct sort_key){o->steps});
     for (size_t from = 0; from < p->n; from += o->lanes) {
         size_t n = p->n - from < o->lanes ? p->n - from : o->lanes;

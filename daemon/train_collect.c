@@ -28,7 +28,7 @@ struct collect {
     float row[MODEL_FEATURES_MAX];
 };
 
-/* ---- the sink ----------------------------------------------------------------------------------------------------- */
+/* ---- the sink --------------------------------------------------------------------------------------------------- */
 
 static void note_verdict(struct collect *c, const struct event *e)
 {
@@ -75,7 +75,7 @@ static const struct module sink_collect = {
     .run = collect_run,
 };
 
-/* ---- the configuration -------------------------------------------------------------------------------------------- */
+/* ---- the configuration ------------------------------------------------------------------------------------------ */
 
 static void append_quoted(FILE *out, const char *text)
 {
@@ -129,7 +129,7 @@ static int load_configs(const struct train_collect_options *o, struct config **f
                      errors.n > 1 ? " (gaitd check says all that is wrong)" : "");
 }
 
-/* ---- the run ------------------------------------------------------------------------------------------------------ */
+/* ---- the run ---------------------------------------------------------------------------------------------------- */
 
 struct loop {
     struct ev_loop *loop;

@@ -45,7 +45,8 @@ static void fill_before(const struct train_workspace *w, const struct train_batc
     const struct train_layer_state *s = &w->layers[layer];
     size_t hidden = w->network->shape.hidden[layer], width = w->network->width[layer], n = b->active[t];
     float *h_to = s->xh + b->start[t] * width + width - hidden, *c_to = s->c_before + b->start[t] * hidden;
-    const float *h = t ? s->h + b->start[t - 1] * hidden : s->end_h, *c = t ? s->c + b->start[t - 1] * hidden : s->end_c;
+    const float *h = t ? s->h + b->start[t - 1] * hidden : s->end_h;
+    const float *c = t ? s->c + b->start[t - 1] * hidden : s->end_c;
     if (t == 0 && !b->carried) {
         memset(c_to, 0, n * hidden * sizeof *c_to);
         for (size_t i = 0; i < n; i++)

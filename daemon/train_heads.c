@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// train_heads.c - from h to probabilities, losses and their derivatives. A softmax over tens of thousands of classes goes
-// block of rows by block of rows, so that its logits stay in the caches.
+// train_heads.c - from h to probabilities, losses and their derivatives. A softmax over tens of thousands of classes
+// goes block of rows by block of rows, so that its logits stay in the caches.
 #include "train_network.h"
 
 #include <assert.h>
@@ -67,7 +67,8 @@ static void sigmoid_block(struct train_workspace *w, const struct train_batch *b
 }
 
 /* Derivatives by the head's weights, and by its input u [n × width] into du. */
-static void backward_block(struct train_workspace *w, uint32_t head, const float *u, float *du, uint32_t n, size_t width)
+static void backward_block(struct train_workspace *w, uint32_t head, const float *u, float *du, uint32_t n,
+                           size_t width)
 {
     const struct train_network *net = w->network;
     size_t classes = net->shape.heads[head].classes;
@@ -117,8 +118,8 @@ static void project_backward(struct train_workspace *w, uint32_t head, uint32_t 
     dense_pack(w->packed, w->head_h, picked, net->top, net->top, 1);
     dense_multiply(net->dense, width, net->top, picked, w->head_du, 1, width, w->packed,
                    w->gradient + net->projection[head], net->top, true, w->scratch);
-    dense_multiply(net->dense, picked, net->top, width, w->head_du, width, 1, net->projection_backward[head], w->head_dh,
-                   net->top, false, NULL);
+    dense_multiply(net->dense, picked, net->top, width, w->head_du, width, 1, net->projection_backward[head],
+                   w->head_dh, net->top, false, NULL);
 }
 
 void train_heads(struct train_workspace *w, const struct train_batch *b, bool learning, train_scores_fn *each,

@@ -37,7 +37,7 @@ static void show(void *self, const struct train_progress *p)
     fflush(stderr);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 static int read_events(struct run *r, struct error *err)
 {
@@ -77,7 +77,7 @@ static int64_t split_time(const struct train_set *s, double valid)
     return split;
 }
 
-/* ---- learning ----------------------------------------------------------------------------------------------------- */
+/* ---- learning --------------------------------------------------------------------------------------------------- */
 
 /* Vocabularies, features and answers as a model of time `split_ms` could know them. */
 static int prepare(struct run *r, int64_t split_ms, struct error *err)
@@ -150,8 +150,9 @@ static int learn_one(struct run *r, uint32_t k, struct train_span learn, struct 
         json_array_append_new(r->history, history_of(&result));
         const struct train_epoch *best = &result.history[result.best_epoch - 1];
         if (!r->job->quiet)
-            fprintf(stderr, "\r%80s\rnetwork %u: best after %u of %u epochs, loss %.4f, validation %.4f; %.0f events/s\n",
-                    "", k + 1, result.best_epoch, result.epochs, best->loss, best->valid_loss, result.events_per_s);
+            fprintf(stderr, "\r%90s\rnetwork %u: best after %u of %u epochs, loss %.4f, validation %.4f; %.0f "
+                    "events/s\n", "", k + 1, result.best_epoch, result.epochs, best->loss, best->valid_loss,
+                    result.events_per_s);
     }
     free(result.history);
     return rc;
@@ -192,17 +193,18 @@ static int judge(struct run *r, struct error *err)
     return 0;
 }
 
-/* ---- saving ------------------------------------------------------------------------------------------------------- */
+/* ---- saving ----------------------------------------------------------------------------------------------------- */
 
 static void describe(struct run *r)
 {
     char hash[17];
     snprintf(hash, sizeof hash, "%016" PRIx64, r->set->hash);
     json_t *t = json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:b,s:b,s:O}", "tool", "gaitd " GAIT_VERSION, "command", r->job->command,
-        "data_hash", hash, "events", (json_int_t)r->set->n, "users", (json_int_t)r->set->users.n, "sequences",
-        (json_int_t)r->set->sequences_n, "first_ms", (json_int_t)r->set->first_ms, "last_ms", (json_int_t)r->set->last_ms,
-        "sequence", r->job->sequence == TRAIN_BY_USER ? "user" : "session", "seed", (json_int_t)r->job->learn.seed,
+        "{s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:s,s:I,s:b,s:b,s:O}", "tool", "gaitd " GAIT_VERSION, "command",
+        r->job->command, "data_hash", hash, "events", (json_int_t)r->set->n, "users", (json_int_t)r->set->users.n,
+        "sequences", (json_int_t)r->set->sequences_n, "first_ms", (json_int_t)r->set->first_ms, "last_ms",
+        (json_int_t)r->set->last_ms, "sequence", r->job->sequence == TRAIN_BY_USER ? "user" : "session", "seed",
+        (json_int_t)r->job->learn.seed,
         "refit", r->job->refit && !r->interrupted, "interrupted", r->interrupted, "history", r->history);
     free(r->model->training);
     free(r->model->metrics);
@@ -214,7 +216,7 @@ static void describe(struct run *r)
 static int learn_and_save(struct run *r, struct error *err)
 {
     const struct train_job *job = r->job;
-    struct train_span learn = {INT64_MIN, r->split_ms}, none = {0, 0};
+    struct train_span learn = {INT64_MIN, r->split_ms}, none = {0, 0}, all = {INT64_MIN, INT64_MAX};
     struct train_span valid = r->split_ms == INT64_MAX ? none : (struct train_span){r->split_ms, INT64_MAX};
     if (prepare(r, r->split_ms, err) < 0 || check_answers(r, err) < 0)
         return -1;
@@ -229,7 +231,7 @@ static int learn_and_save(struct run *r, struct error *err)
     if (job->refit && r->split_ms != INT64_MAX && !r->interrupted) {
         if (!job->quiet)
             fputs("once more on everything, validation part included\n", stderr);
-        if (prepare(r, INT64_MAX, err) < 0 || learn_all(r, (struct train_span){INT64_MIN, INT64_MAX}, none, true, err) < 0)
+        if (prepare(r, INT64_MAX, err) < 0 || learn_all(r, all, none, true, err) < 0)
             return -1;
     }
     describe(r);

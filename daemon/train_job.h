@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_job.h - what `gaitd train` does from event files to a model file, and `gaitd eval` from a model file to figures.
+/* train_job.h - what `gaitd train` does from event files to a model file, and `gaitd eval` from a model to figures.
  *
  *   files ─► train_collect ─► train_set ─► report ─► outline, task ─► train_learn ─► eval ─► model and its card
  */
@@ -55,7 +55,7 @@ enum train_sequence_kind eval_job_sequence(const char *model);
 /* The object of eval_head(); NULL with a text. */
 json_t *eval_job_run(const struct eval_job *job, struct error *err);
 
-/* ---- train_report.c ----------------------------------------------------------------------------------------------- */
+/* ---- train_report.c --------------------------------------------------------------------------------------------- */
 /* Rows, users, span, what was dropped and why. */
 void train_report_data(FILE *out, const struct train_collected *c);
 /* Vocabularies, features and classes as they were chosen. */

@@ -55,7 +55,7 @@ static void wait_all(struct learner *l)
         pthread_barrier_wait(&l->barrier);
 }
 
-/* ---- one mini-batch ----------------------------------------------------------------------------------------------- */
+/* ---- one mini-batch --------------------------------------------------------------------------------------------- */
 
 /* Each head's loss is the mean over the chunk's answers, of all lanes. A chunk with few answers (the tail of long
  * sequences) does not get the say of a full one: the divisor is at least half the usual number. */
@@ -212,7 +212,7 @@ static void run_batch(struct worker *w, size_t from, double base_rate)
     l->sequences += lanes;
 }
 
-/* ---- epochs ------------------------------------------------------------------------------------------------------- */
+/* ---- epochs ----------------------------------------------------------------------------------------------------- */
 
 struct epoch_call {
     struct worker *worker;

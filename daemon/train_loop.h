@@ -73,14 +73,15 @@ int train_learn(struct train_network *n, const struct train_data *data, const st
                 struct train_span learn, struct train_span valid, struct train_stop *stop,
                 train_progress_fn *progress, void *self, struct train_result *result, struct error *err);
 
-/* One answer beside its probabilities (softmax: [classes]; sigmoid: one). Called from several threads, `thread` < threads. */
+/* One answer beside its probabilities (softmax: [classes]; sigmoid: one). Called from several threads, `thread` below
+ * their number. */
 typedef void train_answer_fn(void *self, uint32_t thread, uint32_t head, size_t event, const float *p);
 /* Runs every sequence that has an answer in the span from its beginning, without dropout. Returns the weighted sum of
  * the heads' mean losses, NaN without answers. */
 double train_measure(struct train_network *n, const struct train_data *data, const struct train_options *o,
                      struct train_span span, train_answer_fn *each, void *self);
 
-/* ---- train_batches.c: which sequences, and their rows ------------------------------------------------------------- */
+/* ---- train_batches.c: which sequences, and their rows ----------------------------------------------------------- */
 
 struct train_piece {
     size_t start;

@@ -216,6 +216,7 @@ void train_network_pack(struct train_network *n, uint32_t part, uint32_t parts)
         pack_both(n->head_forward[i], n->head_backward[i], train_head_weights(n, i), s->heads[i].classes,
                   width);
         if (s->heads[i].tied >= 0)
-            pack_both(n->projection_forward[i], n->projection_backward[i], n->weights + n->projection[i], width, n->top);
+            pack_both(n->projection_forward[i], n->projection_backward[i], n->weights + n->projection[i], width,
+                      n->top);
     }
 }

@@ -18,7 +18,7 @@
 #include "gait/dense.h"
 #include "gait/model.h"
 
-/* ---- the shape ---------------------------------------------------------------------------------------------------- */
+/* ---- the shape -------------------------------------------------------------------------------------------------- */
 
 struct train_head {
     enum model_head_kind kind;
@@ -29,9 +29,9 @@ struct train_head {
     float positive_weight;    /* sigmoid: of a row whose label is 1 */
 };
 
-/* What is known of the names of an embedding beside themselves: the colour of each item. A name's row is then the sum of
- * its own vector and of its attributes' vectors, so that names met rarely learn from those like them. Only training knows
- * of it: what is saved are the sums. */
+/* What is known of the names of an embedding beside themselves: the colour of each item. A name's row is then the sum
+ * of its own vector and of its attributes' vectors, so that names met rarely learn from those like them. Only training
+ * knows of it: what is saved are the sums. */
 struct train_attribute {
     uint32_t values;
     const uint32_t *of_row;   /* [rows of the embedding] 0 … values − 1; 0 = not known. Borrowed */
@@ -55,9 +55,11 @@ struct train_matrix {
     size_t offset, rows, columns;
 };
 
-enum { TRAIN_MATRICES_MAX = MODEL_EMBEDDINGS_MAX * (1 + TRAIN_ATTRIBUTES_MAX) + 2 * MODEL_LAYERS_MAX + 4 * MODEL_HEADS_MAX };
+enum {
+    TRAIN_MATRICES_MAX = MODEL_EMBEDDINGS_MAX * (1 + TRAIN_ATTRIBUTES_MAX) + 2 * MODEL_LAYERS_MAX + 4 * MODEL_HEADS_MAX
+};
 
-/* ---- the weights -------------------------------------------------------------------------------------------------- */
+/* ---- the weights ------------------------------------------------------------------------------------------------ */
 
 struct train_network {
     struct train_shape shape;
@@ -83,8 +85,8 @@ struct train_network *train_network_create(const struct train_shape *shape, cons
 void train_network_destroy(struct train_network **network);
 /* Glorot-uniform matrices (recurrent ones scaled by their own width), forget biases 1, small embeddings. */
 void train_network_init(struct train_network *n, struct train_random *random);
-/* To call after the weights have changed: first compose, then pack. Part `part` of `parts`, so that threads can share the
- * work. */
+/* To call after the weights have changed: first compose, then pack. Part `part` of `parts`, so that threads can share
+ * the work. */
 void train_network_compose(struct train_network *n, uint32_t part, uint32_t parts);
 void train_network_pack(struct train_network *n, uint32_t part, uint32_t parts);
 void train_network_refresh(struct train_network *n); /* both, alone */
@@ -94,7 +96,7 @@ void train_network_spread(const struct train_network *n, float *gradient);
 const float *train_head_weights(const struct train_network *n, uint32_t head);
 size_t train_head_offset(const struct train_network *n, uint32_t head);
 
-/* ---- a mini-batch ------------------------------------------------------------------------------------------------- */
+/* ---- a mini-batch ----------------------------------------------------------------------------------------------- */
 
 struct train_batch {
     uint32_t lanes, steps, rows;
@@ -110,7 +112,7 @@ struct train_batch {
 void train_batch_create(struct train_batch *b, const struct train_shape *shape, uint32_t lanes, uint32_t steps);
 void train_batch_destroy(struct train_batch *b);
 
-/* ---- what moves --------------------------------------------------------------------------------------------------- */
+/* ---- what moves ------------------------------------------------------------------------------------------------- */
 
 struct train_layer_state {
     float *xh;        /* [rows × (I + H)] x and the h before */

@@ -13,7 +13,7 @@ int train_target_field(const char *target)
     return strcmp(target, "item") == 0 ? MODEL_ITEM : strcmp(target, "category") == 0 ? MODEL_CATEGORY : -1;
 }
 
-/* ---- vocabularies ------------------------------------------------------------------------------------------------- */
+/* ---- vocabularies ----------------------------------------------------------------------------------------------- */
 
 struct counted {
     uint32_t id, count;
@@ -63,7 +63,7 @@ static int add_embedding(struct model *m, const struct train_outline *o, const s
     return rc;
 }
 
-/* ---- features ----------------------------------------------------------------------------------------------------- */
+/* ---- features --------------------------------------------------------------------------------------------------- */
 
 struct moments {
     double n, mean, variance, skew;
@@ -116,7 +116,7 @@ static int add_feature(struct model *m, const struct train_set *s, uint32_t colu
     return model_add_feature(m, &f, err);
 }
 
-/* ---- heads -------------------------------------------------------------------------------------------------------- */
+/* ---- heads ------------------------------------------------------------------------------------------------------ */
 
 static int add_head(struct model *m, const struct train_outline *o, const struct train_set *s, const char *target,
                     struct error *err)
@@ -131,8 +131,8 @@ static int add_head(struct model *m, const struct train_outline *o, const struct
     }
     struct str *names;
     size_t n = choose_names(o, s, (enum model_field)field, &names);
-    int rc = n < 2 ? error_set(err, "--target %s: the events name %zu of them at least %u times; two are needed to learn "
-                               "which comes next", target, n, o->min_count)
+    int rc = n < 2 ? error_set(err, "--target %s: the events name %zu of them at least %u times; two are needed to "
+                               "learn which comes next", target, n, o->min_count)
                    : model_add_head(m, strcmp(target, "category") == 0 ? "interest" : target, MODEL_SOFTMAX, target,
                                     names, n, err);
     free(names);

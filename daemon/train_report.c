@@ -28,8 +28,8 @@ void train_report_data(FILE *out, const struct train_collected *c)
     fputs(" UTC\n", out);
     for (int v = 1; v < EVENT_VERDICTS; v++)
         if (c->results[v])
-            fprintf(out, "  dropped     %" PRIu64 " %s (%s)\n", c->results[v], event_verdict_name((enum event_verdict)v),
-                    c->example[v]);
+            fprintf(out, "  dropped     %" PRIu64 " %s (%s)\n", c->results[v],
+                    event_verdict_name((enum event_verdict)v), c->example[v]);
     if (s->not_numbers)
         fprintf(out, "  not numbers %zu feature values; they count as the mean\n", s->not_numbers);
     fputs("  types      ", out);
@@ -70,7 +70,7 @@ void train_report_task(FILE *out, const struct model *m, const struct train_task
                 t->unknown_users);
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------------ */
+/* ---- figures ---------------------------------------------------------------------------------------------------- */
 
 static const char *const figure_names[] = {"recall@1", "recall@5", "recall@10", "recall@20", "mrr@20", "ndcg@20",
                                            "roc_auc", "pr_auc", "log_loss", "brier", "accuracy", "precision", "recall",
@@ -119,7 +119,7 @@ void train_report_metrics(FILE *out, const json_t *metrics)
         print_head(out, name, head);
 }
 
-/* ---- the card ----------------------------------------------------------------------------------------------------- */
+/* ---- the card --------------------------------------------------------------------------------------------------- */
 
 static void print_card(FILE *out, const struct train_job *job, const struct model *m, const struct train_set *s,
                        const struct train_collected *c, const json_t *metrics)
@@ -128,8 +128,8 @@ static void print_card(FILE *out, const struct train_job *job, const struct mode
     for (uint32_t h = 0; h < m->heads_n; h++) {
         const struct model_head *x = &m->heads[h];
         if (x->kind == MODEL_SOFTMAX)
-            fprintf(out, "- `%s`: after each event, probabilities of the next event's %s among %u.\n", x->name, x->target,
-                    x->classes);
+            fprintf(out, "- `%s`: after each event, probabilities of the next event's %s among %u.\n", x->name,
+                    x->target, x->classes);
         else if (strcmp(x->target, "intent") == 0)
             fprintf(out, "- `%s`: the probability that the user buys (`%s`) within %.3g hours.\n", x->name,
                     job->task.purchase, (double)m->intent_horizon_ms / 3.6e6);
@@ -149,7 +149,7 @@ static void print_card(FILE *out, const struct train_job *job, const struct mode
     fputs("\n## Limits\n\n"
           "- It knows the names that its data had; anything new is \"unknown\" until it is trained again.\n"
           "- It was measured on this shop and this span of time. A season, a sale or another shop can differ.\n"
-          "- Figures over all users hide groups: before decisions about people, compare groups (`gaitd eval --by`).\n", out);
+          "- Figures over all users hide groups: before decisions about people, compare groups.\n", out);
     if (job->task.positive_weight != 1)
         fputs("- Positives were given more weight than they have, so a probability of a label is a score, not a "
               "frequency; see the calibration in the metrics.\n", out);

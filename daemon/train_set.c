@@ -101,7 +101,7 @@ void train_set_add(struct train_set *s, const struct train_event *e)
         s->last_ms = e->ts_ms;
 }
 
-/* ---- arranging ---------------------------------------------------------------------------------------------------- */
+/* ---- arranging -------------------------------------------------------------------------------------------------- */
 
 /* What tells one sequence from another: user and session, or a user's n-th visit where there is no session. */
 static uint64_t key_of(const struct train_set *s, size_t i, enum train_sequence_kind kind, uint32_t *visits,

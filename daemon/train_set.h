@@ -11,7 +11,7 @@
 #include "gait/event.h"
 #include "gait/model.h"
 
-/* ---- names -------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------ */
 
 struct train_names {
     uint32_t n, cap;       /* names 1 … n; 0 = none */
@@ -26,7 +26,7 @@ uint32_t train_names_find(const struct train_names *t, struct str name); /* 0 wh
 struct str train_names_at(const struct train_names *t, uint32_t id);
 void train_names_destroy(struct train_names *t);
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events ----------------------------------------------------------------------------------------------------- */
 
 enum train_sequence_kind { TRAIN_BY_USER, TRAIN_BY_SESSION };
 
@@ -65,13 +65,13 @@ void train_set_add(struct train_set *s, const struct train_event *e);
  * was away for 30 minutes. */
 void train_set_arrange(struct train_set *s, enum train_sequence_kind kind);
 
-/* ---- targets ------------------------------------------------------------------------------------------------------ */
+/* ---- targets ---------------------------------------------------------------------------------------------------- */
 
 enum { TRAIN_NOTHING = -1, TRAIN_UNSAYABLE = -2 };
 
 /* For each event what one head is to say after it: a class, or 0/1; TRAIN_NOTHING; or TRAIN_UNSAYABLE, a name that is
- * not among the head's classes: not learned from, but a miss where the model is judged. `known_ms` is when the answer was
- * known: a model of time T may learn from answers before T only, and is judged on those after. */
+ * not among the head's classes: not learned from, but a miss where the model is judged. `known_ms` is when the answer
+ * was known: a model of time T may learn from answers before T only, and is judged on those after. */
 struct train_target {
     int32_t *value;
     int64_t *known_ms;

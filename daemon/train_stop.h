@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_stop.h - ctrl-C, asked for between mini-batches instead of handled at any moment: the first one ends the work in
- * good order, the second one kills. */
+/* train_stop.h - ctrl-C, asked for between mini-batches instead of handled at any moment: the first one ends the work
+ * in good order, the second one kills. */
 #ifndef GAIT_TRAIN_STOP_H
 #define GAIT_TRAIN_STOP_H
 

@@ -45,8 +45,8 @@ void train_target_next(struct train_target *t, const struct train_set *s, enum m
                 set(t, i, class_of[s->fields[field][i + 1]], s->ts_ms[i + 1]);
 }
 
-/* Backwards through the user's events: `bought` is the next purchase after the event at hand. Sequences may be sessions,
- * a purchase in a later one counts too; so the walk is over each user's events of all sequences, newest first. */
+/* Backwards through the user's events: `bought` is the next purchase after the event at hand. Sequences may be
+ * sessions, a purchase in a later one counts too; so the walk is over each user's events of all sequences. */
 static int compare_by_user(const void *a, const void *b, void *self)
 {
     const struct train_set *s = self;
@@ -85,7 +85,7 @@ void train_target_intent(struct train_target *t, const struct train_set *s, cons
     free(order);
 }
 
-/* ---- labels from a file ------------------------------------------------------------------------------------------- */
+/* ---- labels from a file ----------------------------------------------------------------------------------------- */
 
 /* The user's last event at or before ts_ms; −1 = none. `last` lists each user's events, see below. */
 static int64_t event_before(const struct train_set *s, const size_t *order, const size_t *first, uint32_t user,

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* train_task.h - a model and a set brought together: vocabularies chosen, names as embedding rows, features normalised,
- * each head's answers. `gaitd train` begins with an empty model that train_outline() draws, `gaitd eval` with one from a
- * file; from there on both do the same. */
+ * each head's answers. `gaitd train` begins with an empty model that train_outline() draws, `gaitd eval` with one from
+ * a file; from there on both do the same. */
 #ifndef GAIT_TRAIN_TASK_H
 #define GAIT_TRAIN_TASK_H
 
 #include "train_loop.h"
 #include "train_set.h"
 
-/* ---- drawing the model -------------------------------------------------------------------------------------------- */
+/* ---- drawing the model ------------------------------------------------------------------------------------------ */
 
 struct train_outline {
     uint32_t targets_n;
@@ -23,7 +23,7 @@ struct train_outline {
 /* A model without weights: NULL with a text when a target or a limit is wrong. */
 struct model *train_outline(const struct train_outline *o, const struct train_set *s, struct error *err);
 
-/* ---- model × set -------------------------------------------------------------------------------------------------- */
+/* ---- model × set ------------------------------------------------------------------------------------------------ */
 
 struct train_task_options {
     bool tie;                    /* a softmax head over a field that is embedded uses that embedding's rows */
@@ -51,13 +51,14 @@ void train_task_destroy(struct train_task *t);
 /* The field that a softmax head's target names: "item" → MODEL_ITEM; −1 = none. */
 int train_target_field(const char *target);
 
-/* ---- weights: network ↔ model ------------------------------------------------------------------------------------- */
+/* ---- weights: network ↔ model ----------------------------------------------------------------------------------- */
 
 void train_weights_to_model(const struct train_network *n, struct model *m);
 void train_weights_from_model(struct train_network *n, const struct model *m); /* the shape has no tied heads */
 
-/* Several networks of one shape as one model whose logits are the means of theirs: embeddings side by side, LSTM weights
- * in blocks on the diagonal, heads side by side and divided by their number. `outline` has the single model's lists. */
+/* Several networks of one shape as one model whose logits are the means of theirs: embeddings side by side, LSTM
+ * weights in blocks on the diagonal, heads side by side and divided by their number. `outline` has the single model's
+ * lists. */
 struct model *train_merge(struct train_network *const *networks, uint32_t n, const struct model *outline,
                           struct error *err);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// train_weights.c - the weights from the network's layout into the model's and back, and several networks into one model.
+// train_weights.c - the weights from the network's layout into the model's and back; several networks into one model.
 #include "train_task.h"
 
 #include <assert.h>

@@ -67,7 +67,7 @@ static inline V tanh_v(V x)
     return V_FMA(V_SET(2.0f), sigmoid_v(V_ADD(x, x)), V_SET(-1.0f));
 }
 
-/* ---- matrix products ---------------------------------------------------------------------------------------------- */
+/* ---- matrix products -------------------------------------------------------------------------------------------- */
 
 /* `rows` is a constant at each call below, so that the compiler keeps the whole tile in registers. */
 static inline __attribute__((always_inline)) void tile_of(size_t rows, size_t k, const float *a, size_t a_row,
@@ -119,7 +119,7 @@ static void tile(size_t rows, size_t k, const float *a, size_t a_row, size_t a_s
 #undef TILE_CASE
 }
 
-/* ---- LSTM cells --------------------------------------------------------------------------------------------------- */
+/* ---- LSTM cells ------------------------------------------------------------------------------------------------- */
 
 static void cell_forward(size_t n, size_t hidden, float *gates, const float *c_before, float *c, float *tanh_c,
                          float *h)
@@ -168,7 +168,7 @@ static void cell_backward(size_t n, size_t hidden, float *gates, const float *c_
     }
 }
 
-/* ---- heads, sums, Adam -------------------------------------------------------------------------------------------- */
+/* ---- heads, sums, Adam ------------------------------------------------------------------------------------------ */
 
 static float softmax(size_t n, float *x, float scale)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_eval.c - the figures of gaitd eval equal those computed by hand, and the baselines count what they say they count.
+// unit_eval.c - the figures of gaitd eval equal those computed by hand, and the baselines count what they say.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,7 +77,7 @@ static void test_one_class(void **state)
     json_decref(f);
 }
 
-/* ---- baselines ---------------------------------------------------------------------------------------------------- */
+/* ---- baselines -------------------------------------------------------------------------------------------------- */
 
 /* Visits of three items a b c; events a millisecond apart. */
 static struct train_set *visits(const char *const *items_of_visit, size_t n)

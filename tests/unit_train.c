@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // unit_train.c - what `gaitd train` promises: sequences and answers as documented, nothing learned from the future, the
-// same seed gives the same weights, a pattern that can be learned is learned, and the model file computes what was trained.
+// same seed gives the same weights, a pattern that can be learned is learned, and the model computes what was trained.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,7 +26,7 @@ static void add(struct train_set *s, const char *user, const char *session, cons
     train_set_add(s, &e);
 }
 
-/* ---- sequences and answers ---------------------------------------------------------------------------------------- */
+/* ---- sequences and answers -------------------------------------------------------------------------------------- */
 
 static void test_sequences(void **state)
 {
@@ -118,7 +118,7 @@ static void test_labels(void **state)
     unlink(path);
 }
 
-/* ---- learning ----------------------------------------------------------------------------------------------------- */
+/* ---- learning --------------------------------------------------------------------------------------------------- */
 
 enum { ITEMS = 5, VISITS = 120, LENGTH = 9 };
 
@@ -149,7 +149,8 @@ static void open_example(struct example *x, bool tie)
 {
     struct error err;
     struct train_outline o = {.targets_n = 1, .targets = {"item"}, .layers_n = 2, .hidden = {12, 10}, .min_count = 1,
-                              .vocabulary_max = 100, .until_ms = INT64_MAX, .width = {[MODEL_ITEM] = 6, [MODEL_TYPE] = 2}};
+                              .vocabulary_max = 100, .until_ms = INT64_MAX,
+                              .width = {[MODEL_ITEM] = 6, [MODEL_TYPE] = 2}};
     struct train_task_options options = {.purchase = "purchase", .tie = tie};
     x->set = walks();
     x->outline = train_outline(&o, x->set, &err);
@@ -191,7 +192,7 @@ static void test_learns(void **state)
         double loss;
         open_example(&x, tie);
         struct train_network *n = learn(&x, 1, 1, 60, &loss);
-        assert_true(loss < 0.5); /* guessing: ln 5 = 1.61; the first step of each walk cannot be known: ln 4 / 8 of it */
+        assert_true(loss < 0.5); /* guessing: ln 5 = 1.61; a walk's first step cannot be known: ln 4 / 8 */
         train_network_destroy(&n);
         close_example(&x);
     }
@@ -236,7 +237,7 @@ static void test_blind_to_the_future(void **state)
     close_example(&x);
 }
 
-/* ---- the model that is saved -------------------------------------------------------------------------------------- */
+/* ---- the model that is saved ------------------------------------------------------------------------------------ */
 
 struct answers {
     float p[VISITS * LENGTH * ITEMS];

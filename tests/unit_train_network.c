@@ -33,7 +33,7 @@ static float *random_floats(size_t n, struct train_random *r)
     return p;
 }
 
-/* ---- products ----------------------------------------------------------------------------------------------------- */
+/* ---- products --------------------------------------------------------------------------------------------------- */
 
 static void check_product(const struct dense *d, size_t m, size_t n, size_t k, bool left_t, bool right_t)
 {
@@ -78,8 +78,8 @@ static void test_row_independence(void **state)
     enum { M = 29, N = 40, K = 70 };
     struct train_random r;
     train_random_seed(&r, 5);
-    float *a = random_floats(M * K, &r), *b = random_floats(K * N, &r), *packed = dense_alloc(dense_packed_floats(K, N));
-    float *all = dense_alloc(M * N), one[N];
+    float *a = random_floats(M * K, &r), *b = random_floats(K * N, &r);
+    float *packed = dense_alloc(dense_packed_floats(K, N)), *all = dense_alloc(M * N), one[N];
     dense_pack(packed, b, K, N, N, 1);
     for (size_t i = 0; i < 3; i++) {
         const struct dense *d = kernel(kernels[i]);
@@ -94,7 +94,7 @@ static void test_row_independence(void **state)
     free(a), free(b), free(packed), free(all);
 }
 
-/* ---- kernels against the specification ---------------------------------------------------------------------------- */
+/* ---- kernels against the specification -------------------------------------------------------------------------- */
 
 static void test_cells(void **state)
 {
@@ -152,7 +152,7 @@ static void test_softmax(void **state)
     }
 }
 
-/* ---- the gradient ------------------------------------------------------------------------------------------------- */
+/* ---- the gradient ----------------------------------------------------------------------------------------------- */
 
 static struct train_shape example_shape(void)
 {
@@ -164,7 +164,8 @@ static struct train_shape example_shape(void)
     s.attributes[1][1] = (struct train_attribute){3, sizes};
     s.heads[0] = (struct train_head){.kind = MODEL_SOFTMAX, .classes = 8, .tied = 1, .weight = 1};
     s.heads[1] = (struct train_head){.kind = MODEL_SOFTMAX, .classes = 5, .tied = -1, .weight = 1};
-    s.heads[2] = (struct train_head){.kind = MODEL_SIGMOID, .classes = 1, .tied = -1, .weight = 1, .positive_weight = 3};
+    s.heads[2] = (struct train_head){.kind = MODEL_SIGMOID, .classes = 1, .tied = -1, .weight = 1,
+                                     .positive_weight = 3};
     return s;
 }
 

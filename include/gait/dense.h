@@ -5,8 +5,9 @@
  * specification), dense_avx2.c and dense_avx512.c compile it for their instruction set. Which one runs is decided at
  * start. A row of a product never depends on the rows beside it, whatever their number.
  *
- *   C [m × n] (+)= A [m × k] · B [k × n]: B is packed into panels of 16 columns, so that the inner loop walks memory in
- *   order; a tile of up to rows_max × 16 of C stays in registers. K is cut into blocks that fit the first-level cache. */
+ *   C [m × n] (+)= A [m × k] · B [k × n]: B is packed into panels of 16 columns, so that the inner loop walks memory
+ *   in order; a tile of up to rows_max × 16 of C stays in registers. K is cut into blocks that fit the first-level
+ *   cache. */
 #ifndef GAIT_DENSE_H
 #define GAIT_DENSE_H
 
