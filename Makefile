@@ -103,6 +103,22 @@ FROM    ?= 1
 sim: $(SIM)
 	$(SIM) --seeds $(SEEDS) --from $(FROM)
 
+# A real Apache Kafka for tests and demo, from Maven Central into build/kafka.
+kafka-dist: build/kafka/.done
+build/kafka/.done: tests/e2e/pom.xml
+	rm -rf build/kafka
+	mvn -q -B -f tests/e2e/pom.xml dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/build/kafka/libs
+	touch $@
+
+build/venv/.done: tests/e2e/requirements.txt
+	python3 -m venv build/venv
+	build/venv/bin/pip -q install -r tests/e2e/requirements.txt
+	touch $@
+
+# The real binary with a real Kafka and a real Redis. T='-k name' picks tests.
+e2e: $(B)/gaitd kafka-dist build/venv/.done
+	GAIT_BUILD=$(abspath $(B)) build/venv/bin/python -m pytest -q -p no:cacheprovider tests/e2e $(T)
+
 # ---- everything that a release has to pass -------------------------------------------------------------------------
 
 # What building needs, and what testing needs besides, by Debian's names. Installed only where something is lacking.
@@ -176,7 +192,7 @@ docs: $(B)/gaitd
 clean:
 	rm -rf build build-san build-fuzz
 
-.PHONY: all objects units units-isa cases sim tidy pages docs deps test-deps fuzz fuzz-run sanitized test demo clean \
+.PHONY: kafka-dist e2e all objects units units-isa cases sim tidy pages docs deps test-deps fuzz fuzz-run sanitized test demo clean \
         bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)

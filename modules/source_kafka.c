@@ -396,14 +396,15 @@ static int open_source(struct instance *in, bool check, struct error *err)
     return 0;
 }
 
-/* Leave the group, so that others need not wait for the session to time out; a broker that is away is not waited for. */
-static void leave(struct source_kafka *s)
+/* Leave the group, so that others need not wait for the session to time out. False when no answer came in time: a broker
+ * that hangs is not waited for. */
+static bool leave(struct source_kafka *s)
 {
     s->draining = s->closing = true;
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(s->client.rk, s->group);
     if (error) {
         rd_kafka_error_destroy(error);
-        return;
+        return true;
     }
     uint64_t until_ms = source_mono_ms(s) + CLOSE_WAIT_MS;
     while (!rd_kafka_consumer_closed(s->client.rk) && source_mono_ms(s) < until_ms) {
@@ -411,6 +412,28 @@ static void leave(struct source_kafka *s)
         if (message)
             rd_kafka_message_destroy(message);
     }
+    return rd_kafka_consumer_closed(s->client.rk);
+}
+
+/* While the library waits for a broker that hangs, destroying the client would hang as well: it is then left to the end
+ * of the process, which is near. Nothing of it calls us any more. */
+static void close_client(struct source_kafka *s)
+{
+    bool left = !s->group || leave(s);
+    if (s->topic)
+        rd_kafka_topic_destroy(s->topic);
+    rd_kafka_queue_t *queues[] = {s->group, s->messages, s->answers};
+    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++) {
+        if (!queues[i])
+            continue;
+        rd_kafka_queue_io_event_enable(queues[i], -1, NULL, 0);
+        rd_kafka_queue_destroy(queues[i]);
+    }
+    if (!left)
+        log_warning(s->in->name, "the broker does not answer: leaving the group without a word");
+    else if (s->client.rk)
+        rd_kafka_destroy_flags(s->client.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    kafka_wakeup_close(&s->wakeup);
 }
 
 static void close_source(struct instance *in)
@@ -418,17 +441,7 @@ static void close_source(struct instance *in)
     struct source_kafka *s = in->self;
     if (!s)
         return;
-    if (s->group)
-        leave(s);
-    if (s->topic)
-        rd_kafka_topic_destroy(s->topic);
-    rd_kafka_queue_t *queues[] = {s->group, s->messages, s->answers};
-    for (size_t i = 0; i < sizeof queues / sizeof queues[0]; i++)
-        if (queues[i])
-            rd_kafka_queue_destroy(queues[i]);
-    if (s->client.rk)
-        rd_kafka_destroy_flags(s->client.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    kafka_wakeup_close(&s->wakeup);
+    close_client(s);
     if (s->unassigning)
         rd_kafka_topic_partition_list_destroy(s->unassigning);
     for (size_t i = 0; i < INPUTS_MAX; i++)

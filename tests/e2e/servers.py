@@ -147,17 +147,18 @@ class Kafka(Process):
             if s.connect_ex(("127.0.0.1", self.port)):
                 return False
         try:
-            return bool(self.admin().list_topics(timeout=5).brokers)
+            return bool(AdminClient({"bootstrap.servers": self.brokers, "log_level": 0}).list_topics(timeout=5).brokers)
         except KafkaException:
             return False
 
-    def admin(self):
-        return AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+    def admin(self, call, *arguments):
+        """An administrative call, e.g. admin("create_topics", [...]), and its answers."""
+        client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        return [future.result() for future in getattr(client, call)(*arguments).values()]
 
     def create_topic(self, name, partitions=4, **settings):
         config = {k.replace("_", "."): str(v) for k, v in settings.items()}
-        for future in self.admin().create_topics([NewTopic(name, partitions, 1, config=config)]).values():
-            future.result()
+        self.admin("create_topics", [NewTopic(name, partitions, 1, config=config)])
 
     def produce(self, topic, messages):
         """Messages are (key, value) or (key, value, partition); the partitioner is the one that Java has."""
