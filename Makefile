@@ -116,7 +116,7 @@ build/venv/.done: tests/e2e/requirements.txt
 	touch $@
 
 # The real binary with a real Kafka and a real Redis. T='-k name' picks tests.
-e2e: $(B)/gaitd kafka-dist build/venv/.done
+e2e: $(B)/gaitd $(B)/tests/bench/w1_model kafka-dist build/venv/.done
 	GAIT_BUILD=$(abspath $(B)) build/venv/bin/python -m pytest -q -p no:cacheprovider tests/e2e $(T)
 
 # ---- everything that a release has to pass -------------------------------------------------------------------------
