@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cmd_model.c - `gaitd model show` prints what is in a model file; `gaitd model run` feeds it input vectors and prints what
-// every step makes of them, so that anyone can check our arithmetic with a library of their choice.
+// cmd_model.c - `gaitd model show` prints what is in a model file; `gaitd model run` feeds it input vectors and
+// prints what every step makes of them, so that anyone can check our arithmetic with a library of their choice.
 #include "arguments.h"
 #include "cmd.h"
 
@@ -22,8 +22,9 @@ static void print_usage(FILE *out)
     fputs("Usage: gaitd model show MODEL\n"
           "       gaitd model run --model MODEL [--kernel KERNEL] < SEQUENCES\n\n"
           "show prints a model's shapes, vocabularies, features and metadata.\n"
-          "run reads lines {\"inputs\":[[…],…]}, each a sequence of input vectors (embeddings one after another, then the\n"
-          "features), and prints a line for every step: h and c of every layer, and what the heads say.\n\n"
+          "run reads lines {\"inputs\":[[…],…]}, each a sequence of input vectors (embeddings one after\n"
+          "another, then the features), and prints a line for every step: h and c of every layer, and what the\n"
+          "heads say.\n\n"
           "  -m, --model MODEL    the model file (safetensors)\n"
           "  -k, --kernel KERNEL  auto, generic, avx2 or avx512 (auto)\n"
           "  -h, --help           print this text\n\n"
@@ -44,7 +45,7 @@ static int failed(const char *text)
     return 1;
 }
 
-/* ---- show --------------------------------------------------------------------------------------------------------- */
+/* ---- show ------------------------------------------------------------------------------------------------------- */
 
 static void show_names(const struct model_vocabulary *v)
 {
@@ -107,7 +108,7 @@ static int show(const char *path)
     return 0;
 }
 
-/* ---- run ---------------------------------------------------------------------------------------------------------- */
+/* ---- run -------------------------------------------------------------------------------------------------------- */
 
 /* Nine digits bring every float back as it was. */
 static void print_floats(const float *at, uint32_t n)

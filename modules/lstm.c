@@ -8,8 +8,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
-/* Rows that go through a layer together: enough that reading the weights is shared by many, few enough that their inputs
- * and states stay in the second-level cache. PREFETCH rows ahead is the time a cache miss takes. */
+/* Rows that go through a layer together: enough that reading the weights is shared by many, few enough that their
+ * inputs and states stay in the second-level cache. PREFETCH rows ahead is the time a cache miss takes. */
 enum { BLOCK_ROWS = 96, PREFETCH_ROWS = 4, ALIGN = 64, TABLE_BYTES_MAX = 1 << 20 };
 
 static const struct lstm_kernel *const kernels[] = {&lstm_avx512, &lstm_avx2, &lstm_generic, NULL}; /* fastest first */
@@ -33,7 +33,7 @@ const struct lstm_kernel *lstm_kernel_find(const char *name, unsigned features, 
     return NULL;
 }
 
-/* ---- packing ------------------------------------------------------------------------------------------------------ */
+/* ---- packing ---------------------------------------------------------------------------------------------------- */
 
 static float *floats_take(size_t n)
 {
@@ -200,7 +200,7 @@ void lstm_destroy(struct lstm **lstm)
     *lstm = NULL;
 }
 
-/* ---- the step ----------------------------------------------------------------------------------------------------- */
+/* ---- the step --------------------------------------------------------------------------------------------------- */
 
 void lstm_input(const struct lstm *l, const struct model_binding *binding, const uint32_t *rows, const double *columns,
                 float *x)

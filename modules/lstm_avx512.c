@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lstm_avx512.c - the vector kernels (lstm_vector.h) for AVX-512: 16 lanes; 6 rows × 4 gates are 24 of the 32 registers,
-// the broadcasts come from memory inside the multiply-add.
+// lstm_avx512.c - the vector kernels (lstm_vector.h) for AVX-512: 16 lanes; 6 rows × 4 gates are 24 of the 32
+// registers, the broadcasts come from memory inside the multiply-add.
 #include "gait/cpu.h"
 
 #include <immintrin.h>

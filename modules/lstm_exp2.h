@@ -5,8 +5,8 @@
  * coefficients minimise the largest relative error over the interval (least squares weighted again and again by the
  * error itself, Lawson's method, at 4,001 Chebyshev points): 9.2e-8, about 0.8 units in the last place of a float.
  *
- * Adding 1.5 · 2^23 rounds t to an integer and leaves n in the low bits of the sum, from where a shift by 23 puts it into
- * the exponent. |t| ≤ 126 keeps the result a normal number and 1 + 2^t finite.
+ * Adding 1.5 · 2^23 rounds t to an integer and leaves n in the low bits of the sum, from where a shift by 23 puts it
+ * into the exponent. |t| ≤ 126 keeps the result a normal number and 1 + 2^t finite.
  *
  *   σ(x) = 1 / (1 + 2^(−x·log₂e))         absolute error ≤ 1e-7 for every x
  *   tanh(x) = 1 − 2 / (1 + 2^(2x·log₂e))  absolute error ≤ 2e-7 for every x

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// lstm_generic.c - the LSTM in plain C: the specification that the vector kernels are compared with, and what runs where
-// there is none. Compiled without contraction of a·b + c, so that its results are the same on every machine.
+// lstm_generic.c - the LSTM in plain C: the specification that the vector kernels are compared with, and what runs
+// where there is none. Compiled without contraction of a·b + c, so that its results are the same on every machine.
 #include "gait/lstm.h"
 
 #include "lstm_exp2.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lstm_vector.h - the vector kernels, written once. lstm_avx2.c and lstm_avx512.c include it after they have said what a
- * vector is:
+/* lstm_vector.h - the vector kernels, written once. lstm_avx2.c and lstm_avx512.c include it after they have said
+ * what a vector is:
  *
  *   LANES          floats in a vector            ROWS           rows of a full register tile: ROWS × 4 accumulators,
  *   vec            the type                                     one more vector, and a broadcast or ROWS of them
@@ -11,8 +11,8 @@
  *   KERNEL         "avx2" …                      KERNEL_NEEDS   enum cpu_feature bits
  *   KERNEL_STRUCT  the symbol to define
  *
- * The tile of ROWS rows and one panel walks k once: each weight vector is loaded once for ROWS rows, each element of `a`
- * once for four vectors. Rows left over take the same path with fewer rows, and every accumulator still sees its k
+ * The tile of ROWS rows and one panel walks k once: each weight vector is loaded once for ROWS rows, each element of
+ * `a` once for four vectors. Rows left over take the same path with fewer rows, and every accumulator still sees its k
  * products in the same order: fused multiply-adds are written out, nothing is left to the compiler's contraction. */
 #include "gait/lstm.h"
 
@@ -58,8 +58,8 @@ INLINE vec tanh_vector(vec x)
 
 /* sum[panel][row][gate] += Σ_k a[row][k] · w[panel][k][gate], for constant `panels` and `rows`. A single row takes two
  * panels at once: eight accumulators hide the latency of the multiply-add. */
-INLINE void tile_sums(int panels, int rows, const struct lstm_panels *p, const float *w, const float *a, size_t a_stride,
-                      vec (*sum)[ROWS][GATES])
+INLINE void tile_sums(int panels, int rows, const struct lstm_panels *p, const float *w, const float *a,
+                      size_t a_stride, vec (*sum)[ROWS][GATES])
 {
     for (uint32_t k = 0; k < p->k; k++, w += WIDTH) {
         UNROLL
@@ -139,7 +139,8 @@ INLINE void cell_tile(const struct lstm_cell_call *call, uint32_t first_panel, u
     }
 }
 
-/* How many of `left` rows the next tile takes: a single row left over would be slow, so its neighbours are shared out. */
+/* How many of `left` rows the next tile takes: a single row left over would be slow, so its neighbours are shared
+ * out. */
 INLINE uint32_t tile_rows(uint32_t left)
 {
     if (left == ROWS + 1 && ROWS > 2)

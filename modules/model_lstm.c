@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // model_lstm.c - the model stage: advances each user's LSTM state by one step for each event, in waves.
 //
-// The k-th event of every user in the batch forms a wave: no user twice in it, so the wave is one matrix multiplication,
-// and each user's events stay in order. The state (h and c of each layer) lies in the user's record with the id of the
-// model that made it. A record with another model's state, or with none, is rebuilt from the ring of last events before
-// its first event of the batch: a new model does not begin cold, and a bad model's states do not outlive it.
+// The k-th event of every user in the batch forms a wave: no user twice in it, so the wave is one matrix
+// multiplication, and each user's events stay in order. The state (h and c of each layer) lies in the user's record
+// with the id of the model that made it. A record with another model's state, or with none, is rebuilt from the ring
+// of last events before its first event of the batch: a new model does not begin cold, and a bad model's states do
+// not outlive it.
 //
 // The module owns the model; batches borrow it until they end. A changed file is loaded beside the model at work and
 // takes its place between two batches, or is refused with a text while the old one goes on.
@@ -60,7 +61,7 @@ struct self {
     struct metric_cell *m_steps, *m_rebuilt, *m_rebuild_steps, *m_unknown, *m_loaded, *m_refused;
 };
 
-/* ---- loading ------------------------------------------------------------------------------------------------------ */
+/* ---- loading ---------------------------------------------------------------------------------------------------- */
 
 static void loaded_free(struct loaded *loaded)
 {
@@ -82,8 +83,8 @@ static int loaded_make(struct instance *in, struct loaded *loaded, struct error 
     }
     loaded->lstm = lstm_create(loaded->model, self->kernel, true);
     if (self->state_max && loaded->lstm->state_floats > self->state_max) {
-        error_set(err, "model %s: a user's state would take %u numbers; the records were laid out for %u when the daemon "
-                  "started: restart it", conf->path, loaded->lstm->state_floats, self->state_max);
+        error_set(err, "model %s: a user's state would take %u numbers; the records were laid out for %u when the "
+                  "daemon started: restart it", conf->path, loaded->lstm->state_floats, self->state_max);
         loaded_free(loaded);
         return -1;
     }
@@ -126,7 +127,7 @@ const struct lstm *lstm_at_work(const struct instance *model)
     return ((const struct self *)model->self)->at_work.lstm;
 }
 
-/* ---- one block of rows -------------------------------------------------------------------------------------------- */
+/* ---- one block of rows ------------------------------------------------------------------------------------------ */
 
 static struct section *section_of(const struct instance *in, struct user *user)
 {
@@ -188,7 +189,7 @@ static void run_block(struct instance *in, struct batch *b, const int32_t *event
         memcpy(b->hidden + (size_t)events[row] * b->hidden_n, self->state[row] + top, b->hidden_n * sizeof(float));
 }
 
-/* ---- rebuilding from the ring ------------------------------------------------------------------------------------- */
+/* ---- rebuilding from the ring ----------------------------------------------------------------------------------- */
 
 /* A user whose state is to be rebuilt: which of its ring events come before this batch. */
 struct rebuild {
@@ -294,7 +295,7 @@ static void rebuild_block(struct instance *in, struct batch *b, const int32_t *e
         ;
 }
 
-/* ---- the batch ---------------------------------------------------------------------------------------------------- */
+/* ---- the batch -------------------------------------------------------------------------------------------------- */
 
 /* Event `i` of a user, or the next one of the same user that counts. */
 static int32_t next_counting(const struct batch *b, int32_t i)
@@ -418,7 +419,8 @@ static void lstm_close(struct instance *in)
 
 static const struct metric lstm_metrics[] = {
     {"gait_model_steps_total", METRIC_COUNTER, NULL, "LSTM steps: one for each event."},
-    {"gait_model_rebuilt_users_total", METRIC_COUNTER, NULL, "Users whose state was rebuilt from the ring of last events."},
+    {"gait_model_rebuilt_users_total", METRIC_COUNTER, NULL,
+     "Users whose state was rebuilt from the ring of last events."},
     {"gait_model_rebuild_steps_total", METRIC_COUNTER, NULL, "LSTM steps spent on rebuilding."},
     {"gait_model_unknown_names_total", METRIC_COUNTER, NULL,
      "Categories and items of events that the model's vocabulary does not have."},
@@ -462,8 +464,8 @@ static const struct option lstm_options[] = {
      .choices = lstm_kernel_names, .flags = OPTION_RESTART,
      .help = "Which instructions compute the model. auto takes the widest that processor and system allow."},
     {.name = "watch", .type = OPTION_BOOL, .offset = offsetof(struct conf, watch), .initial = "true",
-     .help = "Look at the file every second and take over a new model between two batches. A file that cannot be loaded is "
-             "refused with a line in the log, and the old model goes on."},
+     .help = "Look at the file every second and take over a new model between two batches. A file that cannot be "
+             "loaded is refused with a line in the log, and the old model goes on."},
     {.name = NULL},
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// model_make.c - building a struct model piece by piece, for the trainer and for the reader of files alike: the rules of
-// what a model may be are checked here and nowhere else.
+// model_make.c - building a struct model piece by piece, for the trainer and for the reader of files alike: the rules
+// of what a model may be are checked here and nowhere else.
 #include "model_private.h"
 
 #include <assert.h>
@@ -60,7 +60,7 @@ static float *weights_take(size_t n)
     return at;
 }
 
-/* ---- create, destroy ---------------------------------------------------------------------------------------------- */
+/* ---- create, destroy -------------------------------------------------------------------------------------------- */
 
 struct model *model_create(void)
 {
@@ -98,7 +98,7 @@ void model_destroy(struct model **model)
     *model = NULL;
 }
 
-/* ---- add ---------------------------------------------------------------------------------------------------------- */
+/* ---- add -------------------------------------------------------------------------------------------------------- */
 
 static int width_check(const char *what, size_t width, struct error *err)
 {
@@ -233,9 +233,10 @@ int model_add_head(struct model *m, const char *name, enum model_head_kind kind,
     return 0;
 }
 
-/* ---- tensors and identity ----------------------------------------------------------------------------------------- */
+/* ---- tensors and identity --------------------------------------------------------------------------------------- */
 
-static struct model_tensor *tensor_add(struct model_tensor *tensors, uint32_t *n, float *at, size_t rows, size_t columns)
+static struct model_tensor *tensor_add(struct model_tensor *tensors, uint32_t *n, float *at, size_t rows,
+                                       size_t columns)
 {
     struct model_tensor *t = &tensors[(*n)++];
     *t = (struct model_tensor){.at = at, .dims = columns ? 2 : 1, .shape = {rows, columns}};

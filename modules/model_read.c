@@ -28,7 +28,7 @@ struct reader {
     struct model *model;
 };
 
-/* ---- small steps through JSON ------------------------------------------------------------------------------------- */
+/* ---- small steps through JSON ----------------------------------------------------------------------------------- */
 
 static const char *metadata_text(const struct reader *r, const char *key)
 {
@@ -48,7 +48,8 @@ static json_t *metadata_json(const struct reader *r, const char *key, json_type 
     json_t *value = json_loads(text, JSON_REJECT_DUPLICATES, &where);
     if (value && json_typeof(value) == type)
         return value;
-    error_set(err, "the metadata's '%s' is not a JSON %s%s%s", key, type_name, value ? "" : ": ", value ? "" : where.text);
+    error_set(err, "the metadata's '%s' is not a JSON %s%s%s", key, type_name, value ? "" : ": ",
+              value ? "" : where.text);
     json_decref(value);
     return NULL;
 }
@@ -93,11 +94,11 @@ static int check_room(const struct reader *r, uint64_t rows, uint64_t columns, s
 {
     if (rows * columns * sizeof(float) <= r->data_bytes)
         return 0;
-    return error_set(err, "%" PRIu64 " × %" PRIu64 " weights are more than the file's %" PRIu64 " bytes of data: it is cut "
-                     "short", rows, columns, r->data_bytes);
+    return error_set(err, "%" PRIu64 " × %" PRIu64 " weights are more than the file's %" PRIu64 " bytes of data: it is "
+                     "cut short", rows, columns, r->data_bytes);
 }
 
-/* ---- metadata to lists -------------------------------------------------------------------------------------------- */
+/* ---- metadata to lists ------------------------------------------------------------------------------------------ */
 
 static int read_embedding(struct reader *r, const json_t *entry, struct error *err)
 {
@@ -105,8 +106,8 @@ static int read_embedding(struct reader *r, const json_t *entry, struct error *e
     json_int_t width = json_integer_value(json_object_get(entry, "width"));
     int known = model_field_find(field);
     if (known < 0)
-        return error_set(err, "embedding of '%.80s': no such event field; type, category, item, country, campaign, page "
-                         "and currency are", field);
+        return error_set(err, "embedding of '%.80s': no such event field; type, category, item, country, campaign, "
+                         "page and currency are", field);
     if (width < 1 || width > MODEL_WIDTH_MAX)
         return error_set(err, "embedding %s: 'width' has to be a number from 1 to %d", field, MODEL_WIDTH_MAX);
     size_t n;
@@ -150,7 +151,8 @@ static int read_head(struct reader *r, const json_t *entry, struct error *err)
         return error_prefix(err, "head %.80s", name);
     int result = check_room(r, n, model_hidden(r->model), err);
     if (result == 0)
-        result = model_add_head(r->model, name, (enum model_head_kind)known, member_text(entry, "target"), names, n, err);
+        result = model_add_head(r->model, name, (enum model_head_kind)known, member_text(entry, "target"), names, n,
+                                err);
     else
         error_prefix(err, "head %.80s", name);
     free(names);
@@ -194,7 +196,7 @@ static int read_horizon(struct reader *r, struct error *err)
 {
     const char *text = metadata_text(r, "intent_horizon_ms");
     if (!text)
-        return r->model->intent < 0 ? 0 : error_set(err, "the metadata lacks 'intent_horizon_ms', which the head %s needs",
+        return r->model->intent < 0 ? 0 : error_set(err, "the metadata lacks 'intent_horizon_ms'; the head %s needs it",
                                                     r->model->heads[r->model->intent].name);
     char *end;
     errno = 0;
@@ -240,7 +242,7 @@ static int read_metadata(struct reader *r, struct error *err)
     return read_note(r, "metrics", &r->model->metrics, err);
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------------------ */
+/* ---- tensors ---------------------------------------------------------------------------------------------------- */
 
 struct span {
     uint64_t from, to;
@@ -286,15 +288,16 @@ static int check_tensor(const struct reader *r, const struct model_tensor *t, st
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const json_t *from = json_array_get(offsets, 0), *to = json_array_get(offsets, 1);
     uint64_t bytes = model_tensor_floats(t) * sizeof(float);
-    if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to) || json_integer_value(from) < 0 ||
-        json_integer_value(to) < json_integer_value(from))
+    if (json_array_size(offsets) != 2 || !json_is_integer(from) || !json_is_integer(to) ||
+        json_integer_value(from) < 0 || json_integer_value(to) < json_integer_value(from))
         return error_set(err, "tensor %s: 'data_offsets' has to be [from, to]", t->name);
     *span = (struct span){(uint64_t)json_integer_value(from), (uint64_t)json_integer_value(to), t->name};
     if (span->to - span->from != bytes)
         return error_set(err, "tensor %s: its offsets span %" PRIu64 " bytes; its shape needs %" PRIu64, t->name,
                          span->to - span->from, bytes);
     if (span->to > r->data_bytes)
-        return error_set(err, "tensor %s ends at byte %" PRIu64 " of the data; the file has %" PRIu64 ": it is cut short",
+        return error_set(err,
+                         "tensor %s ends at byte %" PRIu64 " of the data; the file has %" PRIu64 ": it is cut short",
                          t->name, span->to, r->data_bytes);
     return 0;
 }
@@ -306,7 +309,8 @@ static int check_spans(const struct reader *r, struct span *spans, uint32_t n, s
     qsort(spans, n, sizeof *spans, span_order);
     for (uint32_t i = 0; i < n; at = spans[i++].to)
         if (spans[i].from != at)
-            return error_set(err, "tensor %s begins at byte %" PRIu64 " of the data; the one before it ends at %" PRIu64,
+            return error_set(err,
+                             "tensor %s begins at byte %" PRIu64 " of the data; the one before it ends at %" PRIu64,
                              spans[i].name, spans[i].from, at);
     if (at != r->data_bytes)
         return error_set(err, "%" PRIu64 " bytes follow the last tensor", r->data_bytes - at);
@@ -363,7 +367,7 @@ static int read_tensors(struct reader *r, struct error *err)
     return 0;
 }
 
-/* ---- the file ----------------------------------------------------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------------------------------------------------- */
 
 static int read_header(struct reader *r, struct error *err)
 {
@@ -394,7 +398,8 @@ static int read_header(struct reader *r, struct error *err)
     if (got < 0)
         return error_set(err, "cannot read the header: %s", strerror(errno));
     if (!json_is_object(r->header))
-        return error_set(err, "the header is not a JSON object%s%s", r->header ? "" : ": ", r->header ? "" : where.text);
+        return error_set(err, "the header is not a JSON object%s%s", r->header ? "" : ": ",
+                         r->header ? "" : where.text);
     r->data_at = sizeof length + length;
     r->data_bytes = (uint64_t)st.st_size - r->data_at;
     return 0;
@@ -404,8 +409,8 @@ static int check_id(const struct reader *r, struct error *err)
 {
     const char *id = metadata_text(r, "id"); /* files that other programs wrote have none */
     if (id && strcmp(id, r->model->id_text) != 0)
-        return error_set(err, "the content's id is %s, the file says %.40s: it was changed or damaged", r->model->id_text,
-                         id);
+        return error_set(err, "the content's id is %s, the file says %.40s: it was changed or damaged",
+                         r->model->id_text, id);
     return 0;
 }
 

@@ -52,8 +52,8 @@ static json_t *lists_json(const struct model *m, json_t *metadata)
         const struct model_embedding *e = &m->embeddings[i];
         const char *field = model_field_name(e->field);
         json_object_set_new(vocabularies, field, names_json(&e->vocabulary));
-        json_array_append_new(embeddings, json_pack("{s:s,s:i,s:s}", "field", field, "width", (int)e->width, "vocabulary",
-                                                    field));
+        json_array_append_new(embeddings, json_pack("{s:s,s:i,s:s}", "field", field, "width", (int)e->width,
+                                                    "vocabulary", field));
     }
     for (uint32_t i = 0; i < m->features_n; i++) {
         const struct model_feature *f = &m->features[i];
@@ -110,8 +110,8 @@ static char *header_text(const struct model *m, const struct model_tensor *tenso
         json_t *shape = json_array();
         for (uint32_t d = 0; d < t->dims; d++)
             json_array_append_new(shape, json_integer((json_int_t)t->shape[d]));
-        json_object_set_new(header, t->name, json_pack("{s:s,s:o,s:[I,I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                                                       (json_int_t)at, (json_int_t)(at + bytes)));
+        json_object_set_new(header, t->name, json_pack("{s:s,s:o,s:[I,I]}", "dtype", "F32", "shape", shape,
+                                                       "data_offsets", (json_int_t)at, (json_int_t)(at + bytes)));
         at += bytes;
     }
     char *text = json_dumps(header, JSON_COMPACT);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// score_interest.c - the score stage: turns the hidden state after each event into interests (the k likeliest categories),
-// intent, and surprise, and measures the model as it goes: each event was predicted before it was seen.
+// score_interest.c - the score stage: turns the hidden state after each event into interests (the k likeliest
+// categories), intent, and surprise, and measures the model as it goes: each event was predicted before it was seen.
 //
 //   hidden        ─► head · h + b ─► softmax ─► top k            what they will look at next
 //   hidden        ─► sigmoid                                     whether they will buy within the horizon
@@ -35,7 +35,7 @@ struct self {
     struct metric_cell *m_predictions, *m_log_loss, *m_recall[RECALLS];
 };
 
-/* ---- top k -------------------------------------------------------------------------------------------------------- */
+/* ---- top k ------------------------------------------------------------------------------------------------------ */
 
 /* Probability and id in one integer: not negative, so the bits of a float order like the float; of two equal ones the
  * smaller id wins. */
@@ -67,7 +67,7 @@ static uint32_t top_k(const float *p, uint32_t classes, uint32_t k, struct score
     return k;
 }
 
-/* ---- blocks of events --------------------------------------------------------------------------------------------- */
+/* ---- blocks of events ------------------------------------------------------------------------------------------- */
 
 /* The user's last event of the batch that counts: behind it come only duplicates and the like. */
 static bool is_latest(const struct batch *b, uint32_t i)
@@ -100,7 +100,8 @@ static void scratch_grow(struct self *self, uint32_t hidden, uint32_t classes)
     assert(self->hidden && self->logits);
 }
 
-/* Fill self->events with up to `max` events from `*from` on that pass `wanted`, and their rows of `all` side by side. */
+/* Fill self->events with up to `max` events from `*from` on that pass `wanted`, and their rows of `all` side by
+ * side. */
 static uint32_t gather(struct self *self, const struct batch *b, uint32_t *from, uint32_t max, const float *all,
                        bool (*wanted)(const struct batch *, uint32_t))
 {
@@ -126,7 +127,7 @@ static bool want_before(const struct batch *b, uint32_t i)
     return b->has_before[i];
 }
 
-/* ---- what the model says after the events ------------------------------------------------------------------------- */
+/* ---- what the model says after the events ----------------------------------------------------------------------- */
 
 static void score_interests(struct instance *in, const struct lstm *l, struct batch *b, uint32_t n)
 {
@@ -172,7 +173,7 @@ static void score_after(struct instance *in, const struct lstm *l, struct batch 
     }
 }
 
-/* ---- what it had said before them --------------------------------------------------------------------------------- */
+/* ---- what it had said before them ------------------------------------------------------------------------------- */
 
 /* The class that came true; -1 when the event has none, or one that the vocabulary does not know. */
 static int truth_of(const struct model_head *head, const struct event *event)
@@ -223,7 +224,7 @@ static void score_before(struct instance *in, const struct lstm *l, struct batch
     }
 }
 
-/* ---- the module --------------------------------------------------------------------------------------------------- */
+/* ---- the module ------------------------------------------------------------------------------------------------- */
 
 static void interest_run(struct instance *in, struct batch *b)
 {
@@ -284,8 +285,8 @@ static const struct option interest_options[] = {
      .help = "How many interests a score names, the likeliest first."},
     {.name = "publish", .type = OPTION_ENUM, .offset = offsetof(struct conf, publish), .initial = "all",
      .choices = publish_names,
-     .help = "all: a score for every event. latest: only for each user's last event of a batch, which is all that a reader "
-             "of the newest state needs and saves most of the output of busy users."},
+     .help = "all: a score for every event. latest: only for each user's last event of a batch, which is all that a "
+             "reader of the newest state needs, and saves most of the output of busy users."},
     {.name = NULL},
 };
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// kernel_lstm.c - what users rely on of the LSTM kernels: every kernel that this machine can run agrees with the plain C
-// one to 1e-5; a row's result is the same to the bit whatever rows stand beside it; and nothing outside the buffers is
-// touched: each lies between pages that may not be read or written, once against the one below, once against the one
-// above.
+// kernel_lstm.c - what users rely on of the LSTM kernels: every kernel that this machine can run agrees with the
+// plain C one to 1e-5; a row's result is the same to the bit whatever rows stand beside it; and nothing outside the
+// buffers is touched: each lies between pages that may not be read or written, once against the one below, once
+// against the one above.
 //
-// The kernel of 16 lanes is tested on any machine in its logic (lstm_wide.c): the same source with vectors made of loops.
+// The kernel of 16 lanes is tested on any machine in its logic (lstm_wide.c): the same source with vectors made of
+// loops.
 #include "model_maker.h"
 
 #include "gait/cpu.h"
@@ -22,7 +23,7 @@ extern const struct lstm_kernel lstm_wide;
 
 enum { ROWS_MAX = 100, BUFFERS_MAX = 512 };
 
-/* ---- memory between guard pages ----------------------------------------------------------------------------------- */
+/* ---- memory between guard pages --------------------------------------------------------------------------------- */
 
 struct guarded {
     void *map[BUFFERS_MAX];
@@ -56,7 +57,7 @@ static float *guarded_copy(struct guarded *g, const float *from, size_t n)
     return to;
 }
 
-/* ---- kernels ------------------------------------------------------------------------------------------------------ */
+/* ---- kernels ---------------------------------------------------------------------------------------------------- */
 
 static size_t kernels(const struct lstm_kernel **list)
 {
@@ -85,7 +86,7 @@ static void assert_same_bits(const float *a, const float *b, size_t n, const cha
             fail_msg("%s: element %zu is %.9g, should be %.9g to the bit", what, i, (double)a[i], (double)b[i]);
 }
 
-/* ---- the specification against double precision ------------------------------------------------------------------- */
+/* ---- the specification against double precision ----------------------------------------------------------------- */
 
 static void reference_layer(const struct model_layer *l, const double *x, double *h, double *c)
 {
@@ -136,7 +137,7 @@ static void the_generic_kernel_computes_the_equations(void **unused)
     model_destroy(&m);
 }
 
-/* ---- cells -------------------------------------------------------------------------------------------------------- */
+/* ---- cells ------------------------------------------------------------------------------------------------------ */
 
 /* A wave through a kernel with everything between guard pages; states [n × floats] in and out. */
 static void step_guarded(const struct model *m, const struct lstm_kernel *kernel, bool tables, bool high, uint32_t n,
@@ -263,7 +264,7 @@ static void tables_change_nothing_but_the_order_of_sums(void **unused)
     model_destroy(&m);
 }
 
-/* ---- heads, activations, softmax ---------------------------------------------------------------------------------- */
+/* ---- heads, activations, softmax -------------------------------------------------------------------------------- */
 
 static void check_dense(const struct lstm_kernel *kernel, uint32_t n, uint32_t k, uint32_t columns, bool add, bool high)
 {

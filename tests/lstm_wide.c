@@ -11,8 +11,8 @@
 #define KERNEL_NEEDS 0
 #define KERNEL_STRUCT lstm_wide
 
-/* Calls and loops stay as they are: unrolled and inlined, 24 accumulators of 16 floats are more than a compiler of vectors
- * made of loops can digest. */
+/* Calls and loops stay as they are: unrolled and inlined, 24 accumulators of 16 floats are more than a compiler of
+ * vectors made of loops can digest. */
 #define CALL __attribute__((noinline))
 #define UNROLL
 

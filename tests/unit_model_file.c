@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_model_file.c - model files: what is saved is loaded again to the bit; every damaged or hostile file is refused with
-// a text that names what is wrong; and a save that fails leaves the old file alone.
+// unit_model_file.c - model files: what is saved is loaded again to the bit; every damaged or hostile file is refused
+// with a text that names what is wrong; and a save that fails leaves the old file alone.
 #include "model_maker.h"
 
 #include <jansson.h>
@@ -21,7 +21,7 @@ static const char *const columns[] = {"count.all.5m", "sum.all.24h", NULL};
 static const struct model_shape shape = {.categories = 6, .category_width = 3, .types = 13, .type_width = 2,
                                          .columns = columns, .hidden = {5, 4}, .interest = true, .intent = true};
 
-/* ---- a file as header and data, to be damaged piece by piece ------------------------------------------------------- */
+/* ---- a file as header and data, to be damaged piece by piece ---------------------------------------------------- */
 
 struct file {
     json_t *header;
@@ -137,7 +137,7 @@ static void refuse(struct file *f, const char *because)
     *f = file_open();
 }
 
-/* ---- tests -------------------------------------------------------------------------------------------------------- */
+/* ---- tests ------------------------------------------------------------------------------------------------------ */
 
 static void what_is_saved_is_loaded_again(void **state)
 {
@@ -387,7 +387,8 @@ static void wrong_metadata_is_refused_by_name(void **state)
         {"heads", "[{\"name\":\"i\",\"kind\":\"max\",\"target\":\"category\"}]", "kind 'max' is not known"},
         {"heads", "[{\"name\":\"i\",\"kind\":\"sigmoid\",\"target\":\"category\"}]", "does not suit a sigmoid head"},
         {"heads", "[{\"name\":\"I i\",\"kind\":\"sigmoid\",\"target\":\"intent\"}]", "a head's name is"},
-        {"heads", "[{\"name\":\"i\",\"kind\":\"softmax\",\"target\":\"item\",\"vocabulary\":\"x\"}]", "no vocabulary 'x'"},
+        {"heads", "[{\"name\":\"i\",\"kind\":\"softmax\",\"target\":\"item\",\"vocabulary\":\"x\"}]",
+         "no vocabulary 'x'"},
         {"intent_horizon_ms", "soon", "'intent_horizon_ms' is 'soon'"},
         {"intent_horizon_ms", "-5", "'intent_horizon_ms' is '-5'"},
         {"training", "nothing", "'training' is not a JSON object"},
@@ -461,7 +462,8 @@ static void limits_are_said_when_a_model_is_built(void **state)
     assert_non_null(strstr(err.text, "no inputs"));
     assert_int_equal(model_add_embedding(m, MODEL_ITEM, MODEL_WIDTH_MAX + 1, &name, 1, &err), -1);
     assert_int_equal(model_add_embedding(m, MODEL_ITEM, 4, &name, 1, &err), 0);
-    assert_int_equal(model_add_embedding(m, MODEL_CATEGORY, MODEL_WIDTH_MAX, &name, 1, &err), -1); /* together too wide */
+    assert_int_equal(model_add_embedding(m, MODEL_CATEGORY, MODEL_WIDTH_MAX, &name, 1, &err),
+                     -1); /* together too wide */
     for (int i = 0; i < MODEL_FEATURES_MAX; i++)
         assert_int_equal(model_add_feature(m, &(struct model_feature){.column = "x", .scale = 1, .clip = 1}, &err), 0);
     assert_int_equal(model_add_feature(m, &(struct model_feature){.column = "x", .scale = 1, .clip = 1}, &err), -1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_model_lstm.c - the model and score stages over real records: each user's state goes forward event by event whatever
-// the batches are, survives its way through the store, is rebuilt when the model changes, and the scores are what the
-// heads say of it.
+// unit_model_lstm.c - the model and score stages over real records: each user's state goes forward event by event
+// whatever the batches are, survives its way through the store, is rebuilt when the model changes, and the scores are
+// what the heads say of it.
 #include "support.h"
 
 #include "model_maker.h"
@@ -60,15 +60,16 @@ static const struct lstm *at_work(const struct rig *rig)
 }
 
 static const char *const users[USERS] = {"ann", "bob", "cid", "dan", "eve", "fay", "gus"};
-static const char *const categories[CATEGORIES + 1] = {"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "unheard-of"};
+static const char *const categories[CATEGORIES + 1] = {"c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8",
+                                                       "unheard-of"};
 
 /* Event k of a fixed stream. */
 static struct event *add_event(struct rig *rig, int k)
 {
     uint64_t seed = (uint64_t)k * 2654435761u + 1;
     random_next(&seed);
-    struct event *event = rig_event(rig, users[random_next(&seed) % USERS], (int)(random_next(&seed) % EVENT_TYPES_BUILTIN),
-                                    T0 + (int64_t)k * MINUTE);
+    struct event *event = rig_event(rig, users[random_next(&seed) % USERS],
+                                    (int)(random_next(&seed) % EVENT_TYPES_BUILTIN), T0 + (int64_t)k * MINUTE);
     event->log_ms = event->ts_ms;
     event->category = str_of(categories[random_next(&seed) % (CATEGORIES + 1)]);
     event->price = (double)(random_next(&seed) % 10000) / 100;
@@ -285,7 +286,7 @@ static void opening_says_what_is_wrong(void **state)
     rig_free(&rig);
 }
 
-/* ---- scores ------------------------------------------------------------------------------------------------------- */
+/* ---- scores ----------------------------------------------------------------------------------------------------- */
 
 static void softmax_of_head(const struct model_head *head, const float *h, uint32_t hidden, double *p)
 {

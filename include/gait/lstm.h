@@ -59,13 +59,13 @@ extern const struct lstm_kernel lstm_generic, lstm_avx2, lstm_avx512;
 const struct lstm_kernel *lstm_kernel_find(const char *name, unsigned features, struct error *err);
 extern const char *const lstm_kernel_names[]; /* "auto", "generic" …; NULL-terminated: choices of an option */
 
-/* Pack W [columns × k], element (column, j) at w[column × column_stride + j × k_stride], for `dense`. Packing again into
- * a struct of the same shape reuses its memory. `bias` NULL = zero. */
+/* Pack W [columns × k], element (column, j) at w[column × column_stride + j × k_stride], for `dense`. Packing again
+ * into a struct of the same shape reuses its memory. `bias` NULL = zero. */
 void lstm_pack_dense(struct lstm_panels *p, const struct lstm_kernel *kernel, uint32_t columns, uint32_t k,
                      const float *w, size_t column_stride, size_t k_stride, const float *bias);
 void lstm_panels_free(struct lstm_panels *p);
 
-/* ---- a model's layers, packed, and the step through all of them ------------------------------------------------------- */
+/* ---- a model's layers, packed, and the step through all of them ------------------------------------------------- */
 
 /* The state of one user: h and c of each layer, one after the other: h0 c0 h1 c1 … */
 struct lstm {

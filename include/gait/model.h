@@ -16,8 +16,8 @@
 enum { MODEL_EMBEDDINGS_MAX = 8, MODEL_FEATURES_MAX = 256, MODEL_LAYERS_MAX = 8, MODEL_HEADS_MAX = 8,
        MODEL_WIDTH_MAX = 4096, MODEL_VOCABULARY_MAX = 1 << 22, MODEL_NAME_MAX = 63 };
 
-/* Names with dense ids 0 .. n - 1, found by name hash (window_hash32) too, because the ring keeps hashes only. Two names
- * with the same hash: the first is found. */
+/* Names with dense ids 0 .. n - 1, found by name hash (window_hash32) too, because the ring keeps hashes only. Two
+ * names with the same hash: the first is found. */
 struct model_vocabulary {
     uint32_t n;
     struct str *name;      /* [n] NUL-terminated */
@@ -87,7 +87,7 @@ struct model {
 };
 
 /* ---- building: embeddings and features first, then layers from the bottom up, then heads. Weights begin as zero. Each
- * returns -1 with a text when a limit or a rule is broken; the model is then as before. Everything is copied. ---------- */
+ * returns -1 with a text when a limit or a rule is broken; the model is then as before. Everything is copied. ----- */
 struct model *model_create(void);
 void model_destroy(struct model **model);
 int model_add_embedding(struct model *m, enum model_field field, uint32_t width, const struct str *names, size_t n,
@@ -96,11 +96,11 @@ int model_add_feature(struct model *m, const struct model_feature *feature, stru
 int model_add_layer(struct model *m, uint32_t hidden, struct error *err);
 int model_add_head(struct model *m, const char *name, enum model_head_kind kind, const char *target,
                    const struct str *names, size_t n, struct error *err);
-/* To call when lists and weights are final: checks that every weight is finite, sets id. model_load and model_save do. */
+/* When lists and weights are final: checks that every weight is finite, sets id. model_load and model_save do it. */
 int model_seal(struct model *m, struct error *err);
 
-/* ---- files. Loading trusts nothing: NULL with a text. Saving writes a temporary file beside `path`, flushes it to disk
- * and renames it. --------------------------------------------------------------------------------------------------- */
+/* ---- files. Loading trusts nothing: NULL with a text. Saving writes a temporary file beside `path`, flushes
+ * it to the disk and renames it. ---------------------------------------------------------------------------------- */
 struct model *model_load(const char *path, struct error *err);
 int model_save(struct model *m, const char *path, struct error *err);
 
@@ -125,7 +125,7 @@ static inline struct str model_category_json(const struct model *m, uint32_t id)
 int model_vocabulary_find(const struct model_vocabulary *v, uint32_t hash); /* id, −1 when unknown; hash 0 = none */
 int model_vocabulary_find_name(const struct model_vocabulary *v, struct str name);
 
-/* ---- from events to x: the same code in training and in serving --------------------------------------------------- */
+/* ---- from events to x: the same code in training and in serving ------------------------------------------------- */
 struct columns;
 struct window_event;
 

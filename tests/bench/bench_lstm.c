@@ -14,8 +14,8 @@ enum { WARM_USERS = 512, COLD_USERS = 200000, WAVE_MAX = 512, RECORD_FLOATS = 51
 
 static struct model *w1_model(void)
 {
-    static const char *const columns[] = {"f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12", "f13",
-                                          "f14", "f15", "f16", NULL};
+    static const char *const columns[] = {"f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12",
+                                          "f13", "f14", "f15", "f16", NULL};
     const struct model_shape shape = {.categories = 32, .category_width = 32, .types = 13, .type_width = 16,
                                       .columns = columns, .hidden = {128, 64}, .interest = true};
     return model_make(&shape, 42);
@@ -75,8 +75,8 @@ int main(int argc, char **argv)
             for (size_t w = 0; w < sizeof waves / sizeof *waves; w++) {
                 double warm = measure(l, records, WARM_USERS, waves[w], x, rows, seconds);
                 double cold = measure(l, records, COLD_USERS, waves[w], x, rows, seconds);
-                printf("%-8s %-6s %5u %12.0f %12.1f %12.0f\n", kernel->name, tables ? "yes" : "no", waves[w], warm * 1e9,
-                       flop / warm * 1e-9, cold * 1e9);
+                printf("%-8s %-6s %5u %12.0f %12.1f %12.0f\n", kernel->name, tables ? "yes" : "no", waves[w],
+                       warm * 1e9, flop / warm * 1e-9, cold * 1e9);
             }
             lstm_destroy(&l);
         }
