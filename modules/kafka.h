@@ -58,6 +58,10 @@ void kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event);
  * partitions; 0 with `code` set when it cannot be used; -1 when no broker answered. */
 int kafka_probe(rd_kafka_t *rk, rd_kafka_topic_t *topic, int wait_ms, rd_kafka_resp_err_t *code);
 
+/* source_kafka.c: the consumer behind a source, for transactions that contain its offsets. NULL when `source` is another
+ * module, or connects to nothing. */
+rd_kafka_t *source_kafka_consumer(const struct instance *source);
+
 /* A queue that becomes non-empty wakes the loop and calls `call`. It is called once per wake-up, so it must empty
  * every watched queue or come back by itself. */
 struct kafka_wakeup {

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { CHUNK_MESSAGES = 64, CHUNK_BYTES = 64 << 10, SCRATCH_BYTES = 1 << 20 };
 
@@ -39,11 +40,18 @@ static const struct metric sink_kafka_metrics[] = {
 
 /* ---- building messages -------------------------------------------------------------------------------------------- */
 
+/* In a transaction the engine itself knows when a batch is durable. */
+static struct ticket *ticket_of(const struct sink_kafka *s, const struct batch *b)
+{
+    return s->producer.transaction ? NULL : b->ticket;
+}
+
 static void chunk_flush(struct sink_kafka *s, struct ticket *ticket)
 {
     if (s->chunk_n == 0)
         return;
-    ticket_hold(ticket, (uint32_t)s->chunk_n);
+    if (ticket)
+        ticket_hold(ticket, (uint32_t)s->chunk_n);
     producer_send(&s->producer, s->chunk_output, s->chunk, s->chunk_n);
     s->chunk_n = 0;
     s->scratch_n = 0;
@@ -74,6 +82,7 @@ static bool is_wanted(const struct sink_kafka *s, enum output output)
 
 static void send_scores(struct sink_kafka *s, struct batch *b)
 {
+    struct ticket *ticket = ticket_of(s, b);
     s->chunk_output = OUTPUT_SCORE;
     for (uint32_t i = 0; i < b->n; i++) {
         const struct event *event = &b->events[i];
@@ -81,15 +90,16 @@ static void send_scores(struct sink_kafka *s, struct batch *b)
             continue;
         size_t len = output_score(b, i, s->scratch + s->scratch_n, SCRATCH_BYTES - s->scratch_n);
         if (len)
-            chunk_add(s, b->ticket, event->user, len);
+            chunk_add(s, ticket, event->user, len);
         else
             log_unbuilt(s, OUTPUT_SCORE);
     }
-    chunk_flush(s, b->ticket);
+    chunk_flush(s, ticket);
 }
 
 static void send_alerts(struct sink_kafka *s, struct batch *b)
 {
+    struct ticket *ticket = ticket_of(s, b);
     s->chunk_output = OUTPUT_ALERT;
     for (uint32_t i = 0; i < b->alerts_n; i++) {
         const struct event *event = &b->events[b->alerts[i].event];
@@ -97,11 +107,11 @@ static void send_alerts(struct sink_kafka *s, struct batch *b)
             continue;
         size_t len = output_alert(b, &b->alerts[i], s->scratch + s->scratch_n, SCRATCH_BYTES - s->scratch_n);
         if (len)
-            chunk_add(s, b->ticket, event->user, len);
+            chunk_add(s, ticket, event->user, len);
         else
             log_unbuilt(s, OUTPUT_ALERT);
     }
-    chunk_flush(s, b->ticket);
+    chunk_flush(s, ticket);
 }
 
 static void header_number(rd_kafka_headers_t *headers, const char *name, int64_t value)
@@ -122,7 +132,7 @@ static void send_dead_letter(struct sink_kafka *s, struct batch *b, const struct
     rd_kafka_header_add(headers, "topic", -1, source->input ? source->input : "", -1);
     header_number(headers, "partition", event->partition);
     header_number(headers, "offset", event->offset);
-    producer_send_with_headers(&s->producer, OUTPUT_DEAD, b->ticket, event->key.at ? event->key : event->user, event->raw,
+    producer_send_with_headers(&s->producer, OUTPUT_DEAD, ticket_of(s, b), event->key.at ? event->key : event->user, event->raw,
                                headers);
 }
 
@@ -136,7 +146,13 @@ static void run(struct instance *in, struct batch *b)
     for (uint32_t i = 0; is_wanted(s, OUTPUT_DEAD) && i < b->n; i++)
         if (event_verdict_is_dead(b->events[i].verdict) && !b->events[i].silent)
             send_dead_letter(s, b, &b->events[i]);
-    instance_busy(in, producer_full(&s->producer));
+    producer_changed(&s->producer);
+}
+
+static void commit(struct instance *in, struct commit *c)
+{
+    struct sink_kafka *s = in->self;
+    transaction_end(s->producer.transaction, c);
 }
 
 static void flow(struct instance *in, const struct flow *flow)
@@ -148,30 +164,61 @@ static void flow(struct instance *in, const struct flow *flow)
 
 /* ---- opening and closing ------------------------------------------------------------------------------------------ */
 
-rd_kafka_conf_t *sink_kafka_make_conf(const struct sink_kafka_conf *conf, struct error *err)
+static void make_id(const struct instance *in, char *id, size_t cap)
 {
-    char linger[32], largest[32];
+    const struct sink_kafka_conf *conf = in->conf;
+    char host[64] = "";
+    gethostname(host, sizeof host - 1);
+    if (conf->transactional_id)
+        snprintf(id, cap, "%s", conf->transactional_id);
+    else
+        snprintf(id, cap, "gait-%s-%d-%" PRId64, host, (int)getpid(), clock_wall_ms(in->clock));
+}
+
+rd_kafka_conf_t *sink_kafka_make_conf(const struct instance *in, struct error *err)
+{
+    const struct sink_kafka_conf *conf = in->conf;
+    char linger[32], largest[32], id[256], timeout[32];
+    make_id(in, id, sizeof id);
     snprintf(linger, sizeof linger, "%" PRId64, conf->linger_ms);
     snprintf(largest, sizeof largest, "%" PRId64, conf->message_bytes);
-    const struct kafka_setting own[] = {
+    snprintf(timeout, sizeof timeout, "%" PRId64, conf->transaction_timeout_ms);
+    struct kafka_setting own[16] = {
         {"enable.idempotence", "true"},
         {"acks", "all"},
-        {"message.timeout.ms", "0"},                     /* never given up for its age */
         {"queue.buffering.max.messages", "10000000"},    /* the bounds are ours: see producer_full() */
         {"queue.buffering.max.kbytes", "2147483647"},
         {"linger.ms", linger},
         {"message.max.bytes", largest},
         {"partitioner", "murmur2_random"},               /* as Java's clients do, so that keys meet in joins */
         {"topic.metadata.propagation.max.ms", "5000"},
-        {NULL, NULL},
     };
+    size_t n = 8;
+    if (in->exactly_once) {
+        own[n++] = (struct kafka_setting){"transactional.id", id};
+        own[n++] = (struct kafka_setting){"transaction.timeout.ms", timeout};
+    } else {
+        own[n++] = (struct kafka_setting){"message.timeout.ms", "0"}; /* never given up for its age */
+    }
     return kafka_conf_create(&conf->kafka, own, err);
+}
+
+/* One transaction spans outputs and offsets, so both must be of the same cluster. */
+static int check_exactly_once(const struct instance *in, struct error *err)
+{
+    const struct instance *source = engine_instance(in->engine, STAGE_SOURCE);
+    if (in->exactly_once && strcmp(source->module->name, "source_kafka") != 0)
+        return error_set(err, "engine.delivery: exactly_once needs source.kafka, this configuration has %s", source->name);
+    return 0;
 }
 
 static int open_sink(struct instance *in, bool check, struct error *err)
 {
     const struct sink_kafka_conf *conf = in->conf;
-    rd_kafka_conf_t *made = sink_kafka_make_conf(conf, err);
+    if (check_exactly_once(in, err) < 0)
+        return -1;
+    in->transactional = in->exactly_once;
+    rd_kafka_conf_t *made = sink_kafka_make_conf(in, err);
     if (!made)
         return -1;
     if (check) {
@@ -215,6 +262,13 @@ static const struct option sink_kafka_options[] = {
     {"message_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, message_bytes), "16MB", 65536, 1000000000.0, NULL,
      OPTION_RESTART, "Largest message that is sent at all. What a topic allows is the broker's setting (max.message.bytes); "
      "larger dead letters are cut."},
+    {"transactional_id", OPTION_STRING, offsetof(struct sink_kafka_conf, transactional_id), NULL, 0, 0, NULL,
+     OPTION_RESTART, "With delivery: exactly_once, the name under which the broker knows this process. One that stays the same "
+     "lets a restarted daemon end what it left open at once; it must differ between the daemons of a group. Not set: a new "
+     "one at each start, and what a killed daemon left open ends by transaction_timeout_ms."},
+    {"transaction_timeout_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, transaction_timeout_ms), "10s", 1000, 900000,
+     NULL, OPTION_RESTART, "With delivery: exactly_once, the broker aborts a transaction that is open for so long. Readers "
+     "with read_committed wait behind it until then."},
     {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
 };
 
@@ -228,5 +282,6 @@ const struct module sink_kafka = {
     .open = open_sink,
     .run = run,
     .flow = flow,
+    .commit = commit,
     .close = close_sink,
 };

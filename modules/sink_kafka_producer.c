@@ -8,6 +8,10 @@
 //
 // Messages are never given up for their age. While they wait they count as outstanding, so that the sink becomes busy at
 // its bound and computing stops: nothing is lost, nothing piles up.
+//
+// In a transaction a message that fails takes the whole transaction with it, and the engine computes its events again. One
+// that is refused for its size would then fail for ever: its length is remembered, and the next time it becomes a dead
+// letter before it is sent.
 #include "sink_kafka.h"
 
 #include <assert.h>
@@ -32,6 +36,8 @@ static void update_ready(struct producer *p)
     const char *why = NULL;
     if (!p->reachable)
         why = "no Kafka broker can be reached for outputs";
+    if (!why && p->transaction && !transaction_takes(p->transaction))
+        why = "transactions are not ready";
     for (int i = 0; i < OUTPUTS && !why; i++) {
         const struct producer_topic *topic = &p->topics[i];
         if (topic->error == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
@@ -53,7 +59,13 @@ static void outstanding_done(struct producer *p, size_t bytes)
     p->outstanding_bytes -= bytes;
 }
 
-/* Keep a copy for another try. It stays outstanding. */
+static void release(struct ticket *ticket, uint32_t times)
+{
+    if (ticket)
+        ticket_release(ticket, times);
+}
+
+/* Keep a copy for another try, or for the next transaction. It stays outstanding. */
 static void park(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers,
                  uint32_t attempts)
 {
@@ -116,7 +128,19 @@ static void give_up(struct producer *p, enum output output, const rd_kafka_messa
         producer_send_with_headers(p, OUTPUT_DEAD, m->_private, (struct str){m->key, (uint32_t)m->key_len},
                                    (struct str){m->payload, (uint32_t)len}, too_large_headers(p, output, m->len, headers));
     }
-    ticket_release(m->_private, 1);
+    release(m->_private, 1);
+}
+
+static void spoil(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_resp_err_t code)
+{
+    size_t *limit = &p->topics[output].limit;
+    if (is_too_large(code) && (*limit == 0 || m->len < *limit))
+        *limit = m->len;
+    if (!is_of_the_producer(code))
+        log_often(LOG_WARNING, p->in->name, "a message to topic %s failed: %s; its transaction is void",
+                  p->conf->topics[output], rd_kafka_err2str(code));
+    outstanding_done(p, m->len + m->key_len);
+    transaction_spoil(p->transaction);
 }
 
 /* `headers` is borrowed. */
@@ -124,6 +148,10 @@ static void on_failed(struct producer *p, enum output output, const rd_kafka_mes
                       const rd_kafka_headers_t *headers, uint32_t attempts)
 {
     struct producer_topic *topic = &p->topics[output];
+    if (p->transaction) {
+        spoil(p, output, m, code);
+        return;
+    }
     if (is_too_large(code) && (m->len >= CERTAINLY_TOO_LARGE || attempts >= TOO_LARGE_ATTEMPTS)) {
         give_up(p, output, m, headers);
         return;
@@ -155,6 +183,36 @@ static void *opaque_make(struct ticket *ticket, uint32_t attempts)
     return (void *)((uintptr_t)ticket | (attempts < ATTEMPTS_MASK ? attempts : ATTEMPTS_MASK));
 }
 
+static void send_one(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers,
+                     uint32_t attempts);
+
+/* Messages that cannot go with the others: those for the next transaction, and those that are known to be too large. */
+static bool set_aside(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers)
+{
+    size_t limit = p->topics[output].limit;
+    if (limit && m->len >= limit) {
+        give_up(p, output, m, headers);
+        if (headers)
+            rd_kafka_headers_destroy(headers);
+        return true;
+    }
+    if (transaction_is_open(p->transaction)) {
+        transaction_use(p->transaction);
+        return false;
+    }
+    park(p, output, m, headers, 0);
+    return true;
+}
+
+static int send_in_transaction(struct producer *p, enum output output, rd_kafka_message_t *messages, int n)
+{
+    int left = 0;
+    for (int i = 0; i < n; i++)
+        if (!set_aside(p, output, &messages[i], NULL))
+            messages[left++] = messages[i];
+    return left;
+}
+
 void producer_send(struct producer *p, enum output output, rd_kafka_message_t *messages, int n)
 {
     struct producer_topic *topic = &p->topics[output];
@@ -165,6 +223,10 @@ void producer_send(struct producer *p, enum output output, rd_kafka_message_t *m
     p->outstanding_n += (uint64_t)n;
     p->outstanding_bytes += bytes;
     metric_add(topic->sent, n);
+    if (p->transaction)
+        n = send_in_transaction(p, output, messages, n);
+    if (n == 0)
+        return;
     int good = rd_kafka_produce_batch(topic->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, messages, n);
     for (int i = 0; good < n && i < n; i++)
         if (messages[i].err)
@@ -193,26 +255,33 @@ void producer_send_with_headers(struct producer *p, enum output output, struct t
         .payload = (void *)value.at, .len = value.len, .key = (void *)key.at, .key_len = key.len, ._private = ticket,
     };
     assert(p->topics[output].handle);
-    ticket_hold(ticket, 1);
+    if (ticket)
+        ticket_hold(ticket, 1);
     p->outstanding_n++;
     p->outstanding_bytes += m.len + m.key_len;
     metric_add(p->topics[output].sent, 1);
+    if (p->transaction && set_aside(p, output, &m, headers))
+        return;
     send_one(p, output, &m, headers, 0);
 }
 
-static void forget_parked(struct producer *p)
+void producer_forget_parked(struct producer *p)
 {
     while (p->parked_first) {
         struct parked *parked = p->parked_first;
         p->parked_first = parked->next;
+        outstanding_done(p, parked->len + parked->key_len);
         if (parked->headers)
             rd_kafka_headers_destroy(parked->headers);
         free(parked);
     }
+    p->parked_last = &p->parked_first;
+    p->parked_n = 0;
+    p->retry_ms = 0;
 }
 
 /* Everything that is parked now, once; what fails again is parked anew. */
-static void send_parked(struct producer *p)
+void producer_send_parked(struct producer *p)
 {
     struct parked *next = p->parked_first;
     p->parked_first = NULL;
@@ -226,7 +295,8 @@ static void send_parked(struct producer *p)
             .payload = parked->bytes + parked->key_len, .len = parked->len, .key = parked->bytes,
             .key_len = parked->key_len, ._private = parked->ticket,
         };
-        send_one(p, parked->output, &m, parked->headers, parked->attempts);
+        if (!p->transaction || !set_aside(p, parked->output, &m, parked->headers))
+            send_one(p, parked->output, &m, parked->headers, parked->attempts);
         free(parked);
     }
 }
@@ -267,7 +337,7 @@ static void on_reports(struct producer *p, rd_kafka_event_t *event)
         good++;
         if (opaque_ticket(m->_private) != ticket) {
             if (n)
-                ticket_release(ticket, n);
+                release(ticket, n);
             ticket = opaque_ticket(m->_private);
             n = 0;
         }
@@ -275,7 +345,7 @@ static void on_reports(struct producer *p, rd_kafka_event_t *event)
     }
     if (!last)
         return;
-    ticket_release(ticket, n);
+    release(ticket, n);
     metric_observe_ns(p->ack_time, (uint64_t)rd_kafka_message_latency(last) * 1000, good);
     struct producer_topic *topic = &p->topics[output_of(p, last)];
     if (topic->error || !topic->known || !p->reachable) {
@@ -295,6 +365,8 @@ static void on_error(void *self, rd_kafka_resp_err_t code, const char *reason)
     } else if (code == RD_KAFKA_RESP_ERR__FATAL) {
         char text[512];
         p->fatal = true;
+        if (p->transaction)
+            transaction_break(p->transaction);
         rd_kafka_fatal_error(p->client.rk, text, sizeof text);
         rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
         log_error(p->in->name, "the producer cannot go on (%s): making a new one; what was not acknowledged is sent again",
@@ -321,13 +393,21 @@ bool producer_full(const struct producer *p)
     return p->outstanding_n >= (uint64_t)p->conf->queue_messages || p->outstanding_bytes >= (uint64_t)p->conf->queue_bytes;
 }
 
+void producer_changed(struct producer *p)
+{
+    bool takes = !p->transaction || transaction_takes(p->transaction);
+    instance_busy(p->in, producer_full(p) || !takes);
+    if (p->transaction)
+        update_ready(p);
+}
+
 /* ---- opening, closing, and what the clock brings ------------------------------------------------------------------ */
 
 static void on_wakeup(void *self)
 {
     struct producer *p = self;
     producer_serve(p);
-    instance_busy(p->in, producer_full(p));
+    producer_changed(p);
 }
 
 static int open_topics(struct producer *p, struct error *err)
@@ -392,6 +472,9 @@ int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf
     }
     if (open_client(p, conf, err) < 0)
         return -1;
+    if (in->exactly_once)
+        p->transaction = transaction_create(p);
+    producer_changed(p);
     update_ready(p);
     return 0;
 }
@@ -400,17 +483,18 @@ void producer_close(struct producer *p)
 {
     if (p->client.rk)
         rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+    transaction_destroy(&p->transaction);
     close_client(p);
-    forget_parked(p);
+    producer_forget_parked(p);
 }
 
 /* A new client in place of one that has come to its end, once the old one has given everything back. */
 static void renew(struct producer *p)
 {
     struct error err;
-    if (p->outstanding_n != p->parked_n)
+    if (p->outstanding_n != p->parked_n || (p->transaction && transaction_is_working(p->transaction)))
         return;
-    rd_kafka_conf_t *conf = sink_kafka_make_conf(p->conf, &err);
+    rd_kafka_conf_t *conf = sink_kafka_make_conf(p->in, &err);
     assert(conf); /* it was accepted before */
     close_client(p);
     if (open_client(p, conf, &err) < 0) {
@@ -418,6 +502,8 @@ static void renew(struct producer *p)
         return;
     }
     p->fatal = false;
+    if (p->transaction)
+        transaction_restart(p->transaction);
 }
 
 static void probe(struct producer *p, uint64_t now_ms)
@@ -455,9 +541,11 @@ void producer_tick(struct producer *p)
         return;
     producer_serve(p);
     probe(p, now_ms);
-    if (p->parked_first && now_ms >= p->retry_ms)
-        send_parked(p);
+    if (p->transaction)
+        transaction_tick(p->transaction);
+    else if (p->parked_first && now_ms >= p->retry_ms)
+        producer_send_parked(p);
     metric_set(p->queued, (double)p->outstanding_n);
     metric_set(p->queued_bytes, (double)p->outstanding_bytes);
-    instance_busy(p->in, producer_full(p));
+    producer_changed(p);
 }

@@ -475,6 +475,11 @@ static const struct option source_kafka_options[] = {
     {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
 };
 
+rd_kafka_t *source_kafka_consumer(const struct instance *source)
+{
+    return strcmp(source->module->name, "source_kafka") == 0 && source->self ? ((struct source_kafka *)source->self)->client.rk : NULL;
+}
+
 const struct module source_kafka = {
     .name = "source_kafka",
     .summary = "Reads the click topic as a member of a Kafka consumer group.",
