@@ -19,17 +19,20 @@
 enum { CACHE_LINE = 64, PREFETCH_AHEAD = 6, TEXT_BYTES = 512 };
 
 static const struct option options[] = {
-    {.name = "rules", .type = OPTION_PATH, .offset = offsetof(struct rule_conf, path), .flags = OPTION_REQUIRED,
+    {.name = "rules", .type = OPTION_PATH, .offset = offsetof(struct rule_conf, path), .flags = OPTION_REQUIRED | OPTION_RESTART,
      .help = "The rules file. It is read again when it changes; a file with a mistake is refused and the rules before "
              "it stay."},
     {.name = "new_for", .type = OPTION_DURATION, .offset = offsetof(struct rule_conf, new_ms), .initial = "24h",
-     .min = 1000, .max = 366.0 * 86400000, .help = "How long a user's device or country counts as new (device.new)."},
+     .min = 1000, .max = 366.0 * 86400000, .flags = OPTION_RESTART,
+     .help = "How long a user's device or country counts as new (device.new)."},
     {.name = "failed_within", .type = OPTION_DURATION, .offset = offsetof(struct rule_conf, failed_ms),
-     .initial = "10m", .min = 1000, .max = 86400000, .help = "How far back login.failed_before_success looks."},
+     .initial = "10m", .min = 1000, .max = 86400000, .flags = OPTION_RESTART,
+     .help = "How far back login.failed_before_success looks."},
     {.name = "amount_purchases", .type = OPTION_INT, .offset = offsetof(struct rule_conf, amount_purchases),
-     .initial = "5", .min = 2, .max = 64, .help = "Purchases of a user that amount.z needs before it says anything."},
+     .initial = "5", .min = 2, .max = 64, .flags = OPTION_RESTART,
+     .help = "Purchases of a user that amount.z needs before it says anything."},
     {.name = "regularity_clicks", .type = OPTION_INT, .offset = offsetof(struct rule_conf, regularity_clicks),
-     .initial = "12", .min = 3, .max = SIGNAL_GAPS,
+     .initial = "12", .min = 3, .max = SIGNAL_GAPS, .flags = OPTION_RESTART,
      .help = "Gaps between clicks of a visit that click.regularity and click.rate need before they say anything."},
     {.name = NULL},
 };

@@ -17,7 +17,7 @@ enum { CACHE_LINE = 64, PREFETCH_AHEAD = 8, PREFETCH_REST_AHEAD = 3 };
 
 static const struct option options[] = {
     {.name = "windows", .type = OPTION_DURATIONS, .offset = offsetof(struct window_conf, windows),
-     .initial = "[5m, 1h, 24h, 7d, 28d]", .min = 1000, .max = 366.0 * 86400000,
+     .initial = "[5m, 1h, 24h, 7d, 28d]", .min = 1000, .max = 366.0 * 86400000, .flags = OPTION_RESTART,
      .help = "Lengths of the windows, up to 8, each 1s to 366d. Columns are named by them: count.purchase.1h."},
     {.name = "ring", .type = OPTION_INT, .offset = offsetof(struct window_conf, ring), .initial = "28", .min = 1,
      .max = WINDOW_RING_MAX, .flags = OPTION_RESTART,
@@ -28,17 +28,17 @@ static const struct option options[] = {
      .help = "Event ids remembered for each user: an event whose event_id is among the last so many is dropped as a "
              "duplicate. 0 turns this off. Each takes 8 bytes of the record."},
     {.name = "lateness", .type = OPTION_DURATION, .offset = offsetof(struct window_conf, lateness_ms), .initial = "1h",
-     .max = 28.0 * 86400000,
+     .max = 28.0 * 86400000, .flags = OPTION_RESTART,
      .help = "How far an event may lie behind the user's newest one and still count; later ones are dead-lettered."},
     {.name = "future", .type = OPTION_DURATION, .offset = offsetof(struct window_conf, future_ms), .initial = "5m",
-     .max = 28.0 * 86400000,
+     .max = 28.0 * 86400000, .flags = OPTION_RESTART,
      .help = "How far an event's time may lie ahead of the log's timestamp (without one: of the clock). One further "
              "ahead takes the log's time and is counted, so that it cannot make all that follow late."},
     {.name = "session_gap", .type = OPTION_DURATION, .offset = offsetof(struct window_conf, session_gap_ms),
-     .initial = "30m", .min = 1000, .max = 86400000,
+     .initial = "30m", .min = 1000, .max = 86400000, .flags = OPTION_RESTART,
      .help = "A visit ends after so long without an event, or when the session id changes."},
     {.name = "sum_types", .type = OPTION_STRINGS, .offset = offsetof(struct window_conf, sum_types),
-     .initial = "[purchase]", .help = "Event types whose price times quantity is summed, up to 8."},
+     .initial = "[purchase]", .flags = OPTION_RESTART, .help = "Event types whose price times quantity is summed, up to 8."},
     {.name = NULL},
 };
 
