@@ -119,6 +119,7 @@ struct window {
     size_t at_last, at_ts, at_id_low, at_id_high, at_category, at_type, at_has, at_rest, hot_bytes, bytes;
                                       /* offsets in the section, and its size */
     size_t tile_bytes, tiles_head_bytes;
+    uint32_t tiles_first, tiles_each; /* tiles that fit into a user's first block and into each further one */
     uint32_t count_id[WINDOWS_MAX][EVENT_TYPES_MAX + 1], sum_id[WINDOWS_MAX][WINDOW_SUMS_MAX];
     uint32_t distinct_id[WINDOWS_MAX], since_id[EVENT_TYPES_MAX], scalar_id[SCALARS];
     struct window_plan plan;
@@ -238,6 +239,8 @@ struct window_tile *tiles_oldest(const struct instance *in, struct user *user); 
 struct window_tile *tiles_newest(const struct instance *in, struct user *user);
 struct window_tile *tiles_newer(const struct instance *in, struct user *user, const struct window_tile *tile);
 struct window_tile *tiles_older(const struct instance *in, struct user *user, const struct window_tile *tile);
+/* Have those come nearer that the next event is likely to touch. The user has blocks, and the first is near. */
+void tiles_prefetch(const struct instance *in, struct user *user);
 /* Totals of the tiles in window k: counts [types + 1] with a stride (the last is "all"), sums [sums] likewise.
  * NULL when the user has no tiles. */
 const uint32_t *tiles_counts(const struct instance *in, struct user *user, uint32_t k);

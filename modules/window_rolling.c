@@ -13,7 +13,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { CACHE_LINE = 64, PREFETCH_AHEAD = 8, PREFETCH_REST_AHEAD = 3 };
+enum { CACHE_LINE = 64, AHEAD_SECTION = 9, AHEAD_REST = 5, AHEAD_TILES = 2 };
 
 static const struct option options[] = {
     {.name = "windows", .type = OPTION_DURATIONS, .offset = offsetof(struct window_conf, windows),
@@ -38,7 +38,8 @@ static const struct option options[] = {
      .initial = "30m", .min = 1000, .max = 86400000, .flags = OPTION_RESTART,
      .help = "A visit ends after so long without an event, or when the session id changes."},
     {.name = "sum_types", .type = OPTION_STRINGS, .offset = offsetof(struct window_conf, sum_types),
-     .initial = "[purchase]", .flags = OPTION_RESTART, .help = "Event types whose price times quantity is summed, up to 8."},
+     .initial = "[purchase]", .flags = OPTION_RESTART,
+     .help = "Event types whose price times quantity is summed, up to 8."},
     {.name = NULL},
 };
 
@@ -247,19 +248,23 @@ static void prefetch(const void *at, size_t bytes)
         __builtin_prefetch((const unsigned char *)at + i, 1);
 }
 
-/* Most users are out of cache. Well ahead: what every event reads. Shortly ahead, when the section's head has come: the
- * one line that will be written, and the tiles' totals of those who have some. */
+static struct user *user_at(const struct batch *b, uint32_t i)
+{
+    return i < b->n ? b->events[i].record : NULL;
+}
+
+/* Most users are out of cache. Well ahead: what every event reads. When that has come: the one line that will be
+ * written, and the totals of those who have tiles. When those have come: the tiles. */
 static void prefetch_ahead(struct instance *in, struct batch *b, uint32_t i)
 {
     enum { HOT_BYTES_MOST = 1024 };
     const struct window *w = window_self(in);
-    if (i + PREFETCH_AHEAD < b->n && b->events[i + PREFETCH_AHEAD].record) {
-        struct user *user = b->events[i + PREFETCH_AHEAD].record;
+    struct user *user = user_at(b, i + AHEAD_SECTION);
+    if (user) {
         prefetch(user, sizeof *user);
         prefetch(window_base(in, user), w->hot_bytes < HOT_BYTES_MOST ? w->hot_bytes : HOT_BYTES_MOST);
     }
-    if (i + PREFETCH_REST_AHEAD < b->n && b->events[i + PREFETCH_REST_AHEAD].record) {
-        struct user *user = b->events[i + PREFETCH_REST_AHEAD].record;
+    if ((user = user_at(b, i + AHEAD_REST))) {
         unsigned char *base = window_base(in, user);
         const struct window_head *head = (const struct window_head *)base;
         uint32_t slot = window_slot(w, head, head->n < w->ring ? head->n : 0);
@@ -267,6 +272,8 @@ static void prefetch_ahead(struct instance *in, struct batch *b, uint32_t i)
         if (user->blocks)
             prefetch(user->blocks, sizeof(struct user_block) + w->tiles_head_bytes);
     }
+    if ((user = user_at(b, i + AHEAD_TILES)) && user->blocks)
+        tiles_prefetch(in, user);
 }
 
 static void window_run(struct instance *in, struct batch *b)

@@ -19,12 +19,15 @@
 #include <assert.h>
 #include <string.h>
 
+enum { BLOCKS_AT_HAND = 16 };
+
 struct tiles {
     uint16_t oldest, newest; /* of the list */
     uint16_t free;           /* unused ones, chained by `older` */
     uint16_t carved;         /* numbers up to it have been used at least once */
     uint16_t tail[WINDOWS_MAX];       /* oldest in each window; 0 = the window is empty */
     int64_t tail_newest[WINDOWS_MAX]; /* its newest_ms; INT64_MAX without one */
+    struct user_block *block[BLOCKS_AT_HAND]; /* the chain's first ones: following it would miss the cache each time */
     int64_t totals[]; /* sums[sums][windows], and behind them uint32_t counts[types + 1][windows] */
 };
 
@@ -68,41 +71,45 @@ const int64_t *tiles_sums(struct user *user, uint32_t k)
 
 /* ---- numbers and memory --------------------------------------------------------------------------------------- */
 
-static uint32_t first_block_tiles(const struct instance *in)
-{
-    const struct window *w = window_self(in);
-    return (uint32_t)((users_block_bytes(in->users) - w->tiles_head_bytes) / w->tile_bytes);
-}
-
 static struct window_tile *tile_at(const struct instance *in, struct user *user, uint16_t number)
 {
     const struct window *w = window_self(in);
     struct user_block *block = user->blocks;
-    uint32_t i = number - 1u, here = first_block_tiles(in);
-    if (i < here)
+    uint32_t i = number - 1u;
+    if (i < w->tiles_first)
         return (struct window_tile *)(block->data + w->tiles_head_bytes + i * w->tile_bytes);
-    uint32_t each = (uint32_t)(users_block_bytes(in->users) / w->tile_bytes);
-    i -= here;
-    block = block->next;
-    for (; i >= each; i -= each)
-        block = block->next;
+    i -= w->tiles_first;
+    uint32_t n = 1 + i / w->tiles_each;
+    i %= w->tiles_each;
+    if (n < BLOCKS_AT_HAND)
+        block = tiles_of(user)->block[n];
+    else
+        for (block = tiles_of(user)->block[BLOCKS_AT_HAND - 1]; n >= BLOCKS_AT_HAND; n--)
+            block = block->next;
     return (struct window_tile *)(block->data + i * w->tile_bytes);
 }
 
 static uint32_t tiles_room(const struct instance *in, const struct user *user)
 {
-    uint32_t each = (uint32_t)(users_block_bytes(in->users) / window_self(in)->tile_bytes);
-    return user->blocks_n ? first_block_tiles(in) + (user->blocks_n - 1u) * each : 0;
+    const struct window *w = window_self(in);
+    return user->blocks_n ? w->tiles_first + (user->blocks_n - 1u) * w->tiles_each : 0;
 }
 
 static bool tiles_grow(struct instance *in, struct user *user)
 {
-    bool first = !user->blocks;
-    if (!users_block_add(in->users, user))
+    struct window *w = window_self(in);
+    struct user_block *block = users_block_add(in->users, user);
+    if (!block)
         return false;
-    if (first)
-        for (uint32_t k = 0; k < WINDOWS_MAX; k++)
-            tiles_of(user)->tail_newest[k] = INT64_MAX;
+    if (user->blocks_n <= BLOCKS_AT_HAND)
+        tiles_of(user)->block[user->blocks_n - 1] = block;
+    if (user->blocks_n > 1)
+        return true;
+    size_t bytes = users_block_bytes(in->users); /* the same for all, but not known when the module opened */
+    w->tiles_first = (uint32_t)((bytes - w->tiles_head_bytes) / w->tile_bytes);
+    w->tiles_each = (uint32_t)(bytes / w->tile_bytes);
+    for (uint32_t k = 0; k < WINDOWS_MAX; k++)
+        tiles_of(user)->tail_newest[k] = INT64_MAX;
     return true;
 }
 
@@ -180,6 +187,18 @@ struct window_tile *tiles_newer(const struct instance *in, struct user *user, co
 struct window_tile *tiles_older(const struct instance *in, struct user *user, const struct window_tile *tile)
 {
     return tile->older ? tile_at(in, user, tile->older) : NULL;
+}
+
+void tiles_prefetch(const struct instance *in, struct user *user)
+{
+    enum { CACHE_LINE = 64 };
+    const struct tiles *tiles = tiles_of(user);
+    const uint16_t wanted[] = {tiles->newest, tiles->tail[0]};
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        const char *at = wanted[i] ? (const char *)tile_at(in, user, wanted[i]) : NULL;
+        for (size_t k = 0; at && k < window_self(in)->tile_bytes; k += CACHE_LINE)
+            __builtin_prefetch(at + k, 1);
+    }
 }
 
 /* ---- windows over the list ------------------------------------------------------------------------------------ */
