@@ -177,6 +177,10 @@ demo: deps
 bench-lstm: $(B)/tests/bench/bench_lstm
 	$<
 
+# What decoding an event and writing a score cost.
+bench-decode: $(B)/tests/bench/bench_decode
+	$<
+
 bench-window: $(B)/tests/bench/bench_window
 	$< $(or $(USERS),200000) $(or $(EVENTS),2000000)
 
@@ -193,6 +197,6 @@ clean:
 	rm -rf build build-san build-fuzz
 
 .PHONY: kafka-dist e2e all objects units units-isa cases sim tidy pages docs deps test-deps fuzz fuzz-run sanitized test demo clean \
-        bench-lstm bench-window
+        bench-decode bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)

@@ -64,6 +64,7 @@ static struct decode_node *node_child(struct decode_node *node, const char *text
         return NULL;
     struct decode_key *key = &node->keys[node->keys_n++];
     key->head = decode_key_head(text, len);
+    key->tail = decode_key_tail(text, len);
     key->len = len;
     key->index = index_of(text, len);
     key->text = malloc(len + 1);

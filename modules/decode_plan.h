@@ -20,7 +20,7 @@ struct decode_leaf {
 struct decode_node;
 
 struct decode_key {
-    uint64_t head;       /* the first eight bytes, zeros behind a shorter key */
+    uint64_t head, tail; /* the first and the last eight bytes; of a shorter key all, with zeros behind */
     uint32_t len;
     int32_t index;       /* the key as an array index, -1 = it is none */
     char *text;
@@ -48,6 +48,11 @@ static inline uint64_t decode_key_head(const char *text, uint32_t len)
     return len >= 8 ? head : head & ((UINT64_C(1) << (8 * len)) - 1);
 }
 
+static inline uint64_t decode_key_tail(const char *text, uint32_t len)
+{
+    return len >= 8 ? decode_key_head(text + len - 8, 8) : decode_key_head(text, len);
+}
+
 static inline uint32_t decode_key_slot(uint64_t head, uint32_t len)
 {
     return (uint32_t)(((head ^ len) * UINT64_C(0x9E3779B97F4A7C15)) >> 56);
@@ -59,7 +64,9 @@ static inline const struct decode_key *decode_node_find(const struct decode_node
     uint64_t head = decode_key_head(text, len);
     for (uint32_t slot = decode_key_slot(head, len); node->slots[slot]; slot = (slot + 1) % DECODE_NODE_SLOTS) {
         const struct decode_key *key = &node->keys[node->slots[slot] - 1];
-        if (key->head == head && key->len == len && (len <= 8 || memcmp(key->text, text, len) == 0))
+        if (key->head != head || key->len != len || key->tail != decode_key_tail(text, len))
+            continue;
+        if (len <= 16 || memcmp(key->text + 8, text + 8, len - 16) == 0)
             return key;
     }
     return NULL;
