@@ -7,6 +7,7 @@
 
 #include "gait/log.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ static void print_usage(FILE *out)
           "  --json                one JSON object: shares between 0 and 1, \"interval\" with 95 % bounds over\n"
           "                        resampled sequences, \"baselines\"\n"
           "  --no-intervals        leave out the intervals (faster)\n"
+          "  --ranks FILE          the rank of each answer (item, category), a line each; ties counted half\n"
           "  -h, --help            print this text\n\n"
           "Example: gaitd eval --model shop.safetensors --warmup may.jsonl.gz --events june.jsonl.gz --json\n", out);
 }
@@ -55,6 +57,11 @@ static int set_option(struct request *r, int option, const char *value, struct e
     case 't': job->target = value; return 0;
     case 'l': job->labels = value; return 0;
     case 'p': job->purchase = value; return 0;
+    case 'r':
+        if (job->ranks)
+            fclose(job->ranks);
+        job->ranks = fopen(value, "we");
+        return job->ranks ? 0 : error_set(err, "--ranks: cannot write %s: %s", value, strerror(errno));
     case 'j': r->json = true; return 0;
     case 'n': job->intervals = false; return 0;
     case 'e': return add(job->files, &job->files_n, value, err);
@@ -83,6 +90,7 @@ static int parse(int argc, char **argv, struct request *r)
         {"config", required_argument, NULL, 'c'}, {"sequence", required_argument, NULL, 's'},
         {"labels", required_argument, NULL, 'l'}, {"purchase", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
+        {"ranks", required_argument, NULL, 'r'},
         {"no-intervals", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     struct error err;
@@ -115,6 +123,11 @@ int cmd_eval(int argc, char **argv)
     if (!r.sequence_given)
         r.job.sequence = eval_job_sequence(r.job.model);
     json_t *figures = eval_job_run(&r.job, &err);
+    if (r.job.ranks && fclose(r.job.ranks) != 0 && figures) {
+        json_decref(figures);
+        figures = NULL;
+        error_set(&err, "--ranks: cannot be written: %s", strerror(errno));
+    }
     if (!figures) {
         fprintf(stderr, "gaitd eval: %s\n", err.text);
         return 1;

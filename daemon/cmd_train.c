@@ -21,6 +21,8 @@ static void print_usage(FILE *out)
           "  --target LIST         what to predict: category, item, intent, label:NAME, several with commas\n"
           "                        (category,intent)\n"
           "  --sequence KIND       what one sequence is: user or session (user)\n"
+          "  --catalogue FILE      CSV of items: id, then attributes (colour, brand, price …) under a header; items\n"
+          "                        that resemble each other then learn from each other\n"
           "  --labels FILE         for label:NAME: lines user,label or user,label,unix-ms after a header user,NAME\n"
           "  --purchase TYPE       the event type that intent looks for (purchase)\n"
           "  --horizon TIME        how far intent looks ahead (1h)\n"
@@ -206,7 +208,7 @@ enum {
     OPT_EVENTS = 256, OPT_TARGET, OPT_SEQUENCE, OPT_LABELS, OPT_PURCHASE, OPT_HORIZON, OPT_VALID, OPT_EMBED,
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
-    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
+    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD, OPT_CATALOGUE,
 };
 
 static const struct long_option long_options[] = {
@@ -227,6 +229,7 @@ static const struct long_option long_options[] = {
     {"refit", no_argument, NULL, OPT_REFIT}, {"preset", required_argument, NULL, OPT_PRESET},
     {"seed", required_argument, NULL, OPT_SEED}, {"threads", required_argument, NULL, OPT_THREADS},
     {"out", required_argument, NULL, OPT_OUT}, {"card", required_argument, NULL, OPT_CARD},
+    {"catalogue", required_argument, NULL, OPT_CATALOGUE},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
 
@@ -236,6 +239,7 @@ static int set_data(struct train_job *job, int option, char *value, struct error
     switch (option) {
     case 'c': job->conf = value; return 0;
     case OPT_LABELS: job->labels = value; return 0;
+    case OPT_CATALOGUE: job->catalogue = value; return 0;
     case OPT_PURCHASE: job->task.purchase = value; return 0;
     case OPT_TARGET: return parse_targets(value, &job->outline, err);
     case OPT_HORIZON: return value_duration(value, false, &job->outline.intent_horizon_ms, err);

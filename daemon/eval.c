@@ -64,6 +64,8 @@ static json_t *judge_ranks(struct answers *a, const struct model *m, const struc
         free(ranks);
         return out;
     }
+    for (size_t i = 0; i < n && r->ranks; i++)
+        fprintf(r->ranks, "%g\n", ranks[i].rank);
     json_t *figures = eval_ranks(ranks, n, r->intervals), *baselines = json_object();
     json_object_update(out, figures);
     json_decref(figures);

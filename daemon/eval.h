@@ -12,6 +12,7 @@
 #include "train_task.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 /* One answer: what somebody predicted of it, and whose visit it belongs to. */
 struct eval_rank {
@@ -55,6 +56,7 @@ struct eval_request {
     struct train_span span, fit; /* what is judged; what the baselines count */
     const char *purchase;
     bool intervals;
+    FILE *ranks;                 /* the model's rank of each answer, a line each; NULL = not wanted */
 };
 
 /* One head on one set: {"predictions":N, metrics…, "baselines":{"popularity":{…},…}}. The network has no tied heads, or

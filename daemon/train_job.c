@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // train_job.c - `gaitd train` step by step.
 #include "train_job.h"
+#include "train_catalogue.h"
 
 #include "gait/version.h"
 
@@ -17,6 +18,8 @@ struct run {
     struct train_set *set;
     struct model *outline, *model;
     struct train_task task;
+    struct train_catalogue *catalogue;     /* NULL = none */
+    uint32_t in_catalogue;                 /* items of the vocabulary that it knows */
     struct train_network *networks[TRAIN_ENSEMBLE_MAX];
     uint32_t networks_n;
     uint32_t epochs[TRAIN_ENSEMBLE_MAX];   /* the best epoch of each */
@@ -90,7 +93,12 @@ static int prepare(struct run *r, int64_t split_ms, struct error *err)
     train_task_destroy(&r->task);
     model_destroy(&r->outline);
     r->outline = train_outline(&outline, r->set, err);
-    return r->outline ? train_task_create(&r->task, r->outline, r->set, &task, err) : -1;
+    if (!r->outline || train_task_create(&r->task, r->outline, r->set, &task, err) < 0)
+        return -1;
+    for (uint32_t e = 0; e < r->outline->embeddings_n && r->catalogue; e++)
+        if (r->outline->embeddings[e].field == MODEL_ITEM)
+            r->in_catalogue = train_catalogue_apply(r->catalogue, &r->outline->embeddings[e], e, &r->task.shape);
+    return 0;
 }
 
 /* A head that cannot be learned is better refused than silently useless. */
@@ -204,8 +212,7 @@ static void describe(struct run *r)
         r->job->command, "data_hash", hash, "events", (json_int_t)r->set->n, "users", (json_int_t)r->set->users.n,
         "sequences", (json_int_t)r->set->sequences_n, "first_ms", (json_int_t)r->set->first_ms, "last_ms",
         (json_int_t)r->set->last_ms, "sequence", r->job->sequence == TRAIN_BY_USER ? "user" : "session", "seed",
-        (json_int_t)r->job->learn.seed,
-        "refit", r->job->refit && !r->interrupted, "interrupted", r->interrupted, "history", r->history);
+        (json_int_t)r->job->learn.seed, "refit", r->job->refit && !r->interrupted, "interrupted", r->interrupted, "history", r->history);
     free(r->model->training);
     free(r->model->metrics);
     r->model->training = json_dumps(t, JSON_COMPACT);
@@ -222,6 +229,8 @@ static int learn_and_save(struct run *r, struct error *err)
         return -1;
     if (!job->quiet)
         train_report_task(stdout, r->outline, &r->task);
+    if (!job->quiet && r->catalogue)
+        printf("  catalogue   knows %u of the items\n", r->in_catalogue);
     if (learn_all(r, learn, valid, false, err) < 0)
         return -1;
     if (r->split_ms != INT64_MAX && judge(r, err) < 0)
@@ -244,7 +253,13 @@ int train_job_run(const struct train_job *job, struct error *err)
 {
     struct run r = {.job = job, .history = json_array(), .metrics = json_object()};
     assert(r.history && r.metrics && job->ensemble <= TRAIN_ENSEMBLE_MAX);
-    int rc = read_events(&r, err);
+    int rc = 0;
+    if (job->catalogue) {
+        r.catalogue = train_catalogue_load(job->catalogue, err);
+        rc = r.catalogue ? 0 : error_prefix(err, "--catalogue");
+    }
+    if (rc == 0)
+        rc = read_events(&r, err);
     if (rc == 0) {
         r.split_ms = split_time(r.set, job->valid);
         rc = learn_and_save(&r, err);
@@ -254,6 +269,7 @@ int train_job_run(const struct train_job *job, struct error *err)
     for (uint32_t k = 0; k < TRAIN_ENSEMBLE_MAX; k++)
         train_network_destroy(&r.networks[k]);
     train_task_destroy(&r.task);
+    train_catalogue_destroy(&r.catalogue);
     model_destroy(&r.outline);
     model_destroy(&r.model);
     train_set_destroy(&r.set);

@@ -16,7 +16,7 @@ enum { TRAIN_FILES_MAX = 256, TRAIN_ENSEMBLE_MAX = 16 };
 
 struct train_job {
     /* what to read */
-    const char *conf, *labels;
+    const char *conf, *labels, *catalogue;
     const char *files[TRAIN_FILES_MAX];
     size_t files_n;
     const char *features[MODEL_FEATURES_MAX];
@@ -42,6 +42,7 @@ int train_job_run(const struct train_job *job, struct error *err);
 
 struct eval_job {
     const char *conf, *labels, *model, *target, *purchase;
+    FILE *ranks;              /* see struct eval_request */
     const char *files[TRAIN_FILES_MAX], *warmup[TRAIN_FILES_MAX];
     size_t files_n, warmup_n;
     enum train_sequence_kind sequence;
