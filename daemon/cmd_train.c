@@ -39,6 +39,7 @@ static void print_usage(FILE *out)
           "  --epochs N (30)  --patience N (3; 0 = never stop early)  --batch N sequences (32)  --rate R (0.001)\n"
           "  --schedule constant|cosine|halving (constant)  --dropout P (0.2)  --input-dropout P (0)\n"
           "  --clip NORM (1; 0 = off)  --l1 X (0)  --l2 X (0)  --class-weights none|balanced (none)\n"
+          "  --samples N           with over 6000 items, learn from N of them at a time; 0 = all (2048)\n"
           "  --steps N             events of back-propagation; longer sequences carry their state on (28)\n"
           "  --windows             cut sequences into windows of --steps events that begin from zero\n"
           "  --refit               afterwards once more on everything, for as many epochs as were best\n"
@@ -208,7 +209,7 @@ enum {
     OPT_EVENTS = 256, OPT_TARGET, OPT_SEQUENCE, OPT_LABELS, OPT_PURCHASE, OPT_HORIZON, OPT_VALID, OPT_EMBED,
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
-    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD, OPT_CATALOGUE,
+    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD, OPT_CATALOGUE, OPT_SAMPLES,
 };
 
 static const struct long_option long_options[] = {
@@ -229,6 +230,7 @@ static const struct long_option long_options[] = {
     {"refit", no_argument, NULL, OPT_REFIT}, {"preset", required_argument, NULL, OPT_PRESET},
     {"seed", required_argument, NULL, OPT_SEED}, {"threads", required_argument, NULL, OPT_THREADS},
     {"out", required_argument, NULL, OPT_OUT}, {"card", required_argument, NULL, OPT_CARD},
+    {"samples", required_argument, NULL, OPT_SAMPLES},
     {"catalogue", required_argument, NULL, OPT_CATALOGUE},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
@@ -289,6 +291,7 @@ static int set_option(struct train_job *job, int option, char *value, struct err
     case OPT_DROPOUT: return parse_share(value, &job->task.dropout, err);
     case OPT_INPUT_DROPOUT: return parse_share(value, &job->task.dropout_input, err);
     case OPT_WINDOWS: o->windows = true; return 0;
+    case OPT_SAMPLES: return parse_count(value, 0, 65536, &job->samples, err);
     case OPT_REFIT: job->refit = true; return 0;
     case OPT_SEED:
         if (parse_count(value, 0, UINT32_MAX, &count, err) < 0)
@@ -381,7 +384,7 @@ int cmd_train(int argc, char **argv)
     struct train_stop stop = {0};
     char *command = command_of(argc, argv);
     struct train_job job = {
-        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .command = command,
+        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .samples = 2048, .command = command,
         .stop = &stop,
         .outline = {.targets_n = 2, .targets = {"category", "intent"}, .layers_n = 1, .hidden = {64}, .min_count = 2,
                     .vocabulary_max = 100000, .intent_horizon_ms = 3600000,

@@ -137,7 +137,11 @@ void train_heads(struct train_workspace *w, const struct train_batch *b, bool le
             continue;
         if (tied >= 0)
             project(w, head, picked, width);
-        run_blocks(w, b, head, picked, width, learning, each, self);
+        if (learning && net->shape.heads[head].sampler)
+            train_head_sampled(w, b, head, picked, width, tied < 0 ? w->head_h : w->head_u,
+                               tied < 0 ? w->head_dh : w->head_du);
+        else
+            run_blocks(w, b, head, picked, width, learning, each, self);
         if (!learning)
             continue;
         if (tied >= 0)

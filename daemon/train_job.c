@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Up to so many classes the full softmax is as fast as the rest of the network. */
+enum { FULL_SOFTMAX_MAX = 6000 };
+
 /* A run of one job, and all that it has to give back. */
 struct run {
     const struct train_job *job;
@@ -95,6 +98,8 @@ static int prepare(struct run *r, int64_t split_ms, struct error *err)
     r->outline = train_outline(&outline, r->set, err);
     if (!r->outline || train_task_create(&r->task, r->outline, r->set, &task, err) < 0)
         return -1;
+    if (r->job->samples)
+        train_task_sample(&r->task, FULL_SOFTMAX_MAX, r->job->samples, (struct train_span){INT64_MIN, split_ms});
     for (uint32_t e = 0; e < r->outline->embeddings_n && r->catalogue; e++)
         if (r->outline->embeddings[e].field == MODEL_ITEM)
             r->in_catalogue = train_catalogue_apply(r->catalogue, &r->outline->embeddings[e], e, &r->task.shape);

@@ -27,6 +27,7 @@ struct train_job {
     struct train_outline outline;
     struct train_task_options task;
     struct train_options learn;
+    uint32_t samples;         /* classes that a large softmax learns from at a time; 0 = always all */
     double valid;             /* share of the time's end that validates; 0 = none */
     uint32_t ensemble;        /* networks of different seeds, averaged */
     bool refit;               /* then once more on everything, for as many epochs as were best */

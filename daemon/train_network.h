@@ -18,6 +18,21 @@
 #include "gait/dense.h"
 #include "gait/model.h"
 
+/* ---- sampling a large softmax -------------------------------------------------------------------------------------
+ * With tens of thousands of classes, learning compares each target with `n` classes drawn from q (once a mini-batch, with
+ * replacement) instead of with all. Every logit has ln(n·q) taken off, which makes the estimate consistent (Bengio and
+ * Senécal, 2008); a drawn class that is the row's own target is left out. Measuring always uses all classes. */
+struct train_sampler {
+    uint32_t n;                 /* draws; 0 = the full softmax */
+    double *cumulated;          /* [classes] of q */
+    float *log_expected;        /* [classes] ln(n·q) */
+};
+
+/* q ∝ (count + 1)^¾: between frequency, which starves rare classes, and uniform, which wastes draws on them. */
+void train_sampler_create(struct train_sampler *s, uint32_t n, const uint32_t *counts, uint32_t classes);
+void train_sampler_destroy(struct train_sampler *s);
+void train_sampler_draw(const struct train_sampler *s, uint32_t classes, struct train_random *random, uint32_t *drawn);
+
 /* ---- the shape -------------------------------------------------------------------------------------------------- */
 
 struct train_head {
@@ -27,6 +42,7 @@ struct train_head {
                                * −1 = weights of its own */
     float weight;             /* of its loss in the sum */
     float positive_weight;    /* sigmoid: of a row whose label is 1 */
+    const struct train_sampler *sampler; /* softmax; NULL = full. Borrowed */
 };
 
 /* What is known of the names of an embedding beside themselves: the colour of each item. A name's row is then the sum
@@ -135,6 +151,9 @@ struct train_workspace {
     float *head_u, *head_du;    /* [rows × widest tied embedding] */
     float *logits;              /* [block × classes] */
     size_t logits_floats;
+    uint32_t *drawn;            /* the sampler's classes */
+    float *drawn_weight, *drawn_gradient; /* [draws × width] */
+    float *drawn_packed, *drawn_bias; /* [draws + 1] */
     uint32_t *picked;           /* [rows] which rows have a target */
     float *packed, *scratch;
     size_t packed_floats;
@@ -157,6 +176,10 @@ void train_forward(struct train_workspace *w, const struct train_batch *b, bool 
 typedef void train_scores_fn(void *self, uint32_t head, const uint32_t *rows, uint32_t n, const float *p);
 void train_heads(struct train_workspace *w, const struct train_batch *b, bool learning, train_scores_fn *each,
                  void *self);
+/* train_sampled.c: the same for one softmax head by its sampler; u is the head's input [n × width] of the rows picked, du
+ * its derivative. */
+void train_head_sampled(struct train_workspace *w, const struct train_batch *b, uint32_t head, uint32_t n,
+                        size_t width, const float *u, float *du);
 /* After both: adds to the gradient. */
 void train_backward(struct train_workspace *w, const struct train_batch *b);
 

@@ -136,6 +136,23 @@ int train_task_create(struct train_task *t, const struct model *m, const struct 
     return 0;
 }
 
+void train_task_sample(struct train_task *t, uint32_t most, uint32_t draws, struct train_span learn)
+{
+    for (uint32_t h = 0; h < t->shape.heads_n; h++) {
+        struct train_head *head = &t->shape.heads[h];
+        if (head->kind != MODEL_SOFTMAX || head->classes <= most || head->classes <= draws)
+            continue;
+        uint32_t *counts = calloc(head->classes, sizeof *counts);
+        assert(counts);
+        for (size_t i = 0; i < t->data.set->n; i++)
+            if (train_counts(&t->data, h, i, learn))
+                counts[t->targets[h].value[i]]++;
+        train_sampler_create(&t->samplers[h], draws, counts, head->classes);
+        head->sampler = &t->samplers[h];
+        free(counts);
+    }
+}
+
 void train_task_destroy(struct train_task *t)
 {
     for (uint32_t e = 0; e < MODEL_EMBEDDINGS_MAX; e++)
@@ -143,6 +160,7 @@ void train_task_destroy(struct train_task *t)
     for (uint32_t h = 0; h < MODEL_HEADS_MAX; h++) {
         free(t->class_of[h]);
         train_target_destroy(&t->targets[h]);
+        train_sampler_destroy(&t->samplers[h]);
     }
     free(t->features);
     *t = (struct train_task){0};

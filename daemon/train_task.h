@@ -41,6 +41,7 @@ struct train_task {
     int32_t *class_of[MODEL_HEADS_MAX];  /* softmax: [names + 1] */
     float *features;
     struct train_target targets[MODEL_HEADS_MAX];
+    struct train_sampler samplers[MODEL_HEADS_MAX];
     uint64_t unknown_users;              /* of label lines */
     uint64_t clipped;                    /* feature values beyond their clip */
 };
@@ -48,6 +49,8 @@ struct train_task {
 int train_task_create(struct train_task *t, const struct model *m, const struct train_set *s,
                       const struct train_task_options *o, struct error *err);
 void train_task_destroy(struct train_task *t);
+/* Softmax heads of more than `most` classes learn by `draws` sampled ones; q by the answers in `learn`. */
+void train_task_sample(struct train_task *t, uint32_t most, uint32_t draws, struct train_span learn);
 /* The field that a softmax head's target names: "item" → MODEL_ITEM; −1 = none. */
 int train_target_field(const char *target);
 

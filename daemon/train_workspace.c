@@ -75,6 +75,31 @@ static size_t packed_floats(const struct train_workspace *w)
     return most;
 }
 
+/* Room for the head with the most draws. The logits' block is shared with the full softmax, hence at least LOGITS_FLOATS,
+ * which is many rows of draws. */
+static void create_sampled(struct train_workspace *w)
+{
+    const struct train_network *n = w->network;
+    size_t draws = 0, width = n->top;
+    for (uint32_t i = 0; i < n->shape.heads_n; i++) {
+        const struct train_head *h = &n->shape.heads[i];
+        if (!h->sampler)
+            continue;
+        draws = larger(draws, h->sampler->n);
+        if (h->tied >= 0)
+            width = larger(width, n->shape.width[h->tied]);
+    }
+    if (draws == 0)
+        return;
+    assert(w->logits_floats >= draws + 1);
+    w->drawn = calloc(draws, sizeof *w->drawn);
+    assert(w->drawn);
+    w->drawn_bias = dense_alloc(draws + 1);
+    w->drawn_weight = dense_alloc(draws * width);
+    w->drawn_gradient = dense_alloc(draws * width);
+    w->drawn_packed = dense_alloc(larger(dense_packed_floats(draws, width), dense_packed_floats(width, draws)));
+}
+
 struct train_workspace *train_workspace_create(const struct train_network *n, uint32_t lanes, uint32_t steps,
                                                bool learning)
 {
@@ -112,6 +137,7 @@ struct train_workspace *train_workspace_create(const struct train_network *n, ui
     w->dout = dense_alloc(rows * n->top);
     w->head_dh = dense_alloc(rows * n->top);
     w->head_du = dense_alloc(rows * widest_tied + 1);
+    create_sampled(w);
     w->packed_floats = packed_floats(w);
     w->packed = dense_alloc(w->packed_floats);
     return w;
@@ -129,10 +155,12 @@ void train_workspace_destroy(struct train_workspace **workspace)
             free(all[j]);
     }
     float *all[] = {w->gradient, w->input_mask, w->dxh, w->dx, w->out, w->dout, w->head_h, w->head_dh, w->head_u,
-                    w->head_du, w->logits, w->packed, w->scratch};
+                    w->head_du, w->logits, w->packed, w->scratch, w->drawn_weight, w->drawn_gradient,
+                    w->drawn_packed, w->drawn_bias};
     for (size_t j = 0; j < sizeof all / sizeof *all; j++)
         free(all[j]);
     free(w->picked);
+    free(w->drawn);
     free(w);
     *workspace = NULL;
 }

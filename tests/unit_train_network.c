@@ -209,10 +209,8 @@ static double loss_of(struct train_network *n, struct train_workspace *w, struct
     return loss;
 }
 
-static void check_gradient(const struct dense *d, float dropout)
+static void check_shape(const struct dense *d, struct train_shape shape)
 {
-    struct train_shape shape = example_shape();
-    shape.dropout = shape.dropout_input = dropout;
     struct train_network *n = train_network_create(&shape, d);
     struct train_workspace *w = train_workspace_create(n, LANES, STEPS, true);
     struct train_batch b;
@@ -240,13 +238,49 @@ static void check_gradient(const struct dense *d, float dropout)
             largest = fmax(largest, fabs(gradient[i]));
         }
         if (worst > 2e-3 * largest + 2e-3)
-            fail_msg("%s, dropout %.1f, %s: off by %g, largest gradient %g", d->isa, dropout, m->name, worst, largest);
+            fail_msg("%s, dropout %.1f, %s: off by %g, largest gradient %g", d->isa, shape.dropout, m->name, worst,
+                     largest);
         assert_true(largest > 0);
     }
     free(gradient);
     train_batch_destroy(&b);
     train_workspace_destroy(&w);
     train_network_destroy(&n);
+}
+
+static void check_gradient(const struct dense *d, float dropout)
+{
+    struct train_shape shape = example_shape();
+    shape.dropout = shape.dropout_input = dropout;
+    check_shape(d, shape);
+}
+
+/* The sampled head: the same classes are drawn each time, so the loss is a function of the weights alone. */
+static void test_sampled(void **state)
+{
+    (void)state;
+    static const uint32_t counts[8] = {40, 9, 5, 5, 2, 1, 1, 0}, own_counts[5] = {3, 1, 1, 0, 0};
+    struct train_shape shape = example_shape();
+    struct train_sampler tied, own;
+    train_sampler_create(&tied, 5, counts, 8);
+    train_sampler_create(&own, 3, own_counts, 5);
+    shape.heads[0].sampler = &tied;
+    shape.heads[1].sampler = &own;
+    check_shape(dense_choose(NULL), shape);
+    /* Over many draws each class comes as often as q says. */
+    double drawn[8] = {0};
+    struct train_random r;
+    train_random_seed(&r, 4);
+    for (int i = 0; i < 20000; i++) {
+        uint32_t five[5];
+        train_sampler_draw(&tied, 8, &r, five);
+        for (int k = 0; k < 5; k++)
+            drawn[five[k]]++;
+    }
+    for (int k = 0; k < 8; k++)
+        assert_float_equal(drawn[k] / 20000, exp(tied.log_expected[k]), 0.03);
+    train_sampler_destroy(&tied);
+    train_sampler_destroy(&own);
 }
 
 static void test_gradient(void **state)
@@ -300,7 +334,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),  cmocka_unit_test(test_row_independence), cmocka_unit_test(test_cells),
-        cmocka_unit_test(test_softmax),   cmocka_unit_test(test_gradient),         cmocka_unit_test(test_carried_state),
+        cmocka_unit_test(test_softmax),   cmocka_unit_test(test_gradient), cmocka_unit_test(test_sampled),         cmocka_unit_test(test_carried_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
