@@ -39,6 +39,12 @@ def redis(tmp_path_factory):
     server.kill()
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    import shop
+    return shop.model(tmp_path_factory.mktemp("model"))
+
+
 @pytest.fixture
 def own_kafka(tmp_path):
     """A broker of the test's own, not started yet."""

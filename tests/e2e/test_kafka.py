@@ -5,17 +5,11 @@ import json
 import signal
 import time
 
-import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 import servers
 import shop
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory):
-    return shop.model(tmp_path_factory.mktemp("model"))
 
 
 def places(messages):
