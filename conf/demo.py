@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 BAR = "▏▎▍▌▋▊▉█"
-PEOPLE, ALERTS = 6, 5
+PEOPLE, ALERTS = 6, 6
 
 
 def style(code, text):
@@ -75,7 +75,7 @@ def show_alert(alert, truth):
     print(f"\n  {clock(alert['ts'])}  {alert['user']:<7} {style(colour, alert['action'])}  score {alert['score']:g}"
           f"   {style('2', 'in truth: ' + truth)}")
     for symbol in alert["symbols"]:
-        print(f"      +{symbol['weight']:<4g} {symbol['name']:<24} {symbol.get('text') or ''}")
+        print(f"      {symbol['weight']:+4g}  {symbol['name']:<27} {symbol.get('text') or ''}")
 
 
 def show_alerts(folder):
@@ -86,11 +86,13 @@ def show_alerts(folder):
         by_user[label["user"]].append(label)
     found, honest, examples = set(), set(), {}
     for alert in alerts:
-        guilty = [x for x in by_user[alert["user"]] if x["first_ts"] <= alert["ts"] <= x["last_ts"] + 3600000]
-        truth = guilty[0]["scenario"].replace("_", " ") if guilty else "an honest customer"
-        found.update((x["user"], x["first_ts"]) for x in guilty)
-        if not guilty:
+        before = [x for x in by_user[alert["user"]] if x["first_ts"] <= alert["ts"]]
+        found.update((x["user"], x["first_ts"]) for x in before)
+        if not before:
+            truth = "an honest customer"
             honest.add(alert["user"])
+        else: # the first login at home after somebody else's far away is a consequence, too
+            truth = before[-1]["scenario"].replace("_", " ") + (", afterwards" * (alert["ts"] > before[-1]["last_ts"]))
         best = examples.get(truth)
         if not best or alert["score"] > best["score"]:
             examples[truth] = alert
