@@ -124,8 +124,9 @@ e2e: $(B)/gaitd $(B)/tests/bench/w1_model kafka-dist build/venv/.done
 # What building needs, and what testing needs besides, by Debian's names. Installed only where something is lacking.
 DEPS := gcc g++ libc6-dev make pkg-config python3 librdkafka-dev libhiredis-dev libjansson-dev libyaml-dev \
         libsimdjson-dev libxxhash-dev zlib1g-dev libzstd-dev libev-dev
-TEST_DEPS := $(DEPS) git libcmocka-dev clang libclang-rt-dev redis-server maven default-jdk-headless \
-             python3-pytest python3-numpy man-db groff
+# Kafka is not in Debian: Maven Central has it, and PyPI the Python client that starts and asks it.
+KAFKA_DEPS := $(DEPS) redis-server maven default-jdk-headless python3-venv
+TEST_DEPS := $(KAFKA_DEPS) git libcmocka-dev clang libclang-rt-dev man-db groff
 define install
 @lacking=$$(for p in $(1); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 if [ -n "$$lacking" ]; then echo "installing" $$lacking; \
@@ -135,6 +136,8 @@ deps:
 	$(call install,$(DEPS))
 test-deps:
 	$(call install,$(TEST_DEPS))
+demo-kafka-deps:
+	$(call install,$(KAFKA_DEPS) kcat redis-tools)
 
 # The same tests with each of the kernels, as far as this processor has them.
 units-isa: $(UNITS)
@@ -164,6 +167,7 @@ sanitized:
 test: test-deps
 	$(MAKE) all $(UNITS)
 	$(MAKE) units-isa cases sim tidy pages
+	$(MAKE) e2e
 	$(MAKE) sanitized
 	$(MAKE) fuzz
 
@@ -172,6 +176,10 @@ test: test-deps
 demo: deps
 	$(MAKE) all
 	conf/demo.sh $(B)/gaitd
+
+demo-kafka: demo-kafka-deps
+	$(MAKE) all kafka-dist build/venv/.done
+	conf/demo-kafka.sh $(B)/gaitd
 
 # What one LSTM step costs, by kernel and size of the wave.
 bench-lstm: $(B)/tests/bench/bench_lstm
@@ -196,7 +204,7 @@ docs: $(B)/gaitd
 clean:
 	rm -rf build build-san build-fuzz
 
-.PHONY: kafka-dist e2e all objects units units-isa cases sim tidy pages docs deps test-deps fuzz fuzz-run sanitized test demo clean \
-        bench-decode bench-lstm bench-window
+.PHONY: all objects units units-isa cases sim tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e fuzz fuzz-run \
+        sanitized test demo demo-kafka clean bench-decode bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)
