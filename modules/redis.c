@@ -425,7 +425,6 @@ struct redis *redis_create(struct instance *in, const struct redis_conf *conf, c
     r->conf = conf;
     r->owner = *owner;
     r->no_script.redis = r;
-    metrics_declare(in->metrics, redis_metrics);
     r->connected = metric_cell(in->metrics, "gait_redis_connected", in->name);
     r->reconnects = metric_cell(in->metrics, "gait_redis_connections_total", in->name);
     r->waiting = metric_cell(in->metrics, "gait_redis_in_flight", in->name);

@@ -350,7 +350,9 @@ static void flow(struct instance *in, const struct flow *f)
     struct store_memory *s = in->self;
     if (f->kind == FLOW_OPEN) {
         struct place *place = place_of(s, f->partition->id);
-        partition_opened(in->engine, f->partition, ++place->fence, place->saved);
+        int64_t now_ms = clock_wall_ms(in->clock); /* sinks may compare fences across runs without a snapshot */
+        place->fence = place->fence < now_ms ? now_ms : place->fence + 1;
+        partition_opened(in->engine, f->partition, place->fence, place->saved);
     } else if (f->kind == FLOW_TICK) {
         tick(s);
     }

@@ -244,6 +244,8 @@ static inline struct engine *fake_new(const struct module *module)
     assert_int_equal(event_types_init(&e->types, NULL, 0, NULL), 0);
     if (module->metrics)
         metrics_declare(e->metrics, module->metrics);
+    if (module->shared_metrics)
+        metrics_declare(e->metrics, module->shared_metrics);
     e->in = (struct instance){
         .module = module,
         .name = "tested",

@@ -9,6 +9,7 @@
 #include <hiredis/hiredis.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 struct redis_server {
@@ -47,6 +48,7 @@ static inline void server_start(struct redis_server *s, const char *settings)
     s->pid = fork();
     assert_true(s->pid >= 0);
     if (s->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that crashes leaves no server behind */
         execl("/bin/sh", "sh", "-c", command, NULL);
         _exit(127);
     }
@@ -69,6 +71,7 @@ static inline struct redis_server *server_new(void)
 {
     struct redis_server *s = calloc(1, sizeof *s);
     assert_non_null(s);
+    signal(SIGPIPE, SIG_IGN); /* as the daemon does */
     fake_folder(s->folder);
     snprintf(s->socket, sizeof s->socket, "%s/redis", s->folder);
     s->loop = ev_loop_new(EVFLAG_AUTO);
