@@ -73,6 +73,8 @@ void rig_free(struct rig **rig)
     free(b->risk);
     free(b->alerts);
     free(b->has_before);
+    free(b->hidden);
+    free(b->hidden_before);
     arena_destroy(&b->arena);
     for (size_t i = 0; i < x->confs_n; i++)
         free(x->confs[i]);

@@ -10,7 +10,10 @@ enum { RIG_BATCH_EVENTS = 1024 };
 
 struct rig {
     struct engine *engine;     /* of it: instances, types, users, metrics, columns, clock */
-    struct batch batch;        /* events are added, run, and stay readable until the next rig_clear() */
+    union {
+        struct batch batch;    /* events are added, run, and stay readable until the next rig_clear() */
+        struct batch_slot slot; /* around it: batch_hidden() keeps the arrays' capacity there */
+    };
     struct partition partition;
     int64_t wall_ms;           /* what the clock says */
     uint64_t mono_ns;
