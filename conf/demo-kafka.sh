@@ -27,6 +27,9 @@ done
 brokers=$(sed -n 's/^brokers=//p' "$folder/addresses")
 port=$(sed -n 's/^redis=.*://p' "$folder/addresses")
 echo "Kafka at $brokers, Redis at port $port"
+for topic in clicks gait.scores gait.alerts gait.dead; do
+    kcat -L -b "$brokers" -t $topic >/dev/null # asking for a topic makes the broker create it
+done
 
 cat >"$folder/gaitd.yaml" <<YAML
 source: {kafka: {brokers: "$brokers", topic: clicks}}
@@ -48,10 +51,12 @@ until awk '/^gait_events_total\{/ { n += $2 } END { exit n < '$events' }' "$fold
     kill -0 "$daemon" 2>/dev/null || { echo "gaitd has ended; see above"; exit 1; }
     sleep 0.2
 done
-echo
+kill "$daemon" # drains, saves, commits
+wait "$daemon"
+daemon=''
 user=$(kcat -C -q -b "$brokers" -t gait.alerts -o beginning -e -c 1 -f '%k')
-look=("redis-cli -p $port hgetall gait:user:$user" "kcat -C -q -b $brokers -t gait.alerts -o beginning -e -c 3"
-      "kcat -C -q -b $brokers -t gait.scores -o -1 -e")
+look=("redis-cli -p $port hgetall gait:user:$user" "kcat -C -q -b $brokers -t gait.alerts -o beginning -e -c 3")
+[ ! -f conf/demo.safetensors ] || look+=("kcat -C -q -b $brokers -t gait.scores -o -1 -e")
 for command in "${look[@]}"; do
     printf '\n$ %s\n' "$command"
     $command
