@@ -149,8 +149,8 @@ void people_create(struct shop *shop)
     for (uint32_t i = 0; i < shop->conf.users; i++) {
         struct shop_user *user = &shop->users[i];
         double cycle_ms = 1 / (sessions_per_ms * user->rest_ms / sum);
-        /* Who has to come more often than there is time for clicks faster. A session fills at most a seventh of the time
-         * between two, so that a busy hour can still bring several times as many. */
+        /* Who has to come more often than there is time for clicks faster. A session fills at most a seventh of the
+         * time between two, so that a busy hour can still bring several times as many. */
         double pace = 0.15 * cycle_ms / SESSION_MS;
         user->pace = pace < 1 ? (float)pace : 1;
         user->rest_ms = cycle_ms - SESSION_MS * user->pace;
