@@ -70,7 +70,8 @@ static int set_settings(rd_kafka_conf_t *conf, const struct option_map *map, str
         if (res == RD_KAFKA_CONF_UNKNOWN)
             return error_set(err, "settings: librdkafka %s has no setting '%s'", rd_kafka_version_str(), entry->key);
         if (res != RD_KAFKA_CONF_OK)
-            return error_set(err, "settings: %s: librdkafka refuses the value (see its CONFIGURATION.md for what is right)",
+            return error_set(err, "settings: %s: librdkafka refuses the value (see its CONFIGURATION.md for what is "
+                             "right)",
                              entry->key);
     }
     return 0;
@@ -130,7 +131,8 @@ void kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event)
     int level;
     if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
         on_error(client->rk, rd_kafka_event_error(event), rd_kafka_event_error_string(event), client);
-    else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG && rd_kafka_event_log(event, &facility, &text, &level) == 0)
+    else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LOG &&
+             rd_kafka_event_log(event, &facility, &text, &level) == 0)
         write_log(client, level, facility, text);
 }
 
@@ -164,7 +166,7 @@ int kafka_probe(rd_kafka_t *rk, rd_kafka_topic_t *topic, int wait_ms, rd_kafka_r
     return partitions;
 }
 
-/* ---- the bridge to the loop --------------------------------------------------------------------------------------- */
+/* ---- the bridge to the loop -------------------------------------------------------------------------------------- */
 
 static void on_readable(struct ev_loop *loop, ev_io *io, int events)
 {
@@ -175,7 +177,8 @@ static void on_readable(struct ev_loop *loop, ev_io *io, int events)
         w->call(w->self);
 }
 
-int kafka_wakeup_open(struct kafka_wakeup *w, struct ev_loop *loop, void (*call)(void *self), void *self, struct error *err)
+int kafka_wakeup_open(struct kafka_wakeup *w, struct ev_loop *loop, void (*call)(void *self), void *self,
+                      struct error *err)
 {
     *w = (struct kafka_wakeup){.loop = loop, .call = call, .self = self};
     w->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kafka.h - what source_kafka and sink_kafka share: a librdkafka client made from option rows, its log lines and errors,
- * and the bridge from its threads to the event loop.
+/* kafka.h - what source_kafka and sink_kafka share: a librdkafka client made from option rows, its log lines and
+ * errors, and the bridge from its threads to the event loop.
  *
- * librdkafka owns its threads; everything of ours runs in the loop's thread. Callbacks (log, error, rebalance) are served
- * from queues that the module polls, never from a thread of the library. */
+ * librdkafka owns its threads; everything of ours runs in the loop's thread. Callbacks (log, error, rebalance) are
+ * served from queues that the module polls, never from a thread of the library. */
 #ifndef GAIT_MODULES_KAFKA_H
 #define GAIT_MODULES_KAFKA_H
 
@@ -19,14 +19,15 @@ struct kafka_conf {
     struct option_map settings;     /* passed on to librdkafka as they are */
 };
 
-#define KAFKA_OPTIONS                                                                                                  \
-    {"brokers", OPTION_STRING, offsetof(struct kafka_conf, brokers), NULL, 0, 0, NULL, OPTION_REQUIRED | OPTION_RESTART, \
-     "Brokers to begin with, as host:port, separated by commas."},                                                     \
-    {"client_id", OPTION_STRING, offsetof(struct kafka_conf, client_id), "gaitd", 0, 0, NULL, OPTION_RESTART,          \
-     "Name under which the broker's logs and quotas know this client."},                                               \
-    {"settings", OPTION_MAP, offsetof(struct kafka_conf, settings), NULL, 0, 0, NULL, OPTION_RESTART | OPTION_SECRET,  \
-     "Further settings of librdkafka by their own names, for example security.protocol or ssl.ca.location. Those that " \
-     "gait's promises depend on are refused."}
+#define KAFKA_OPTIONS \
+    {"brokers", OPTION_STRING, offsetof(struct kafka_conf, brokers), NULL, 0, 0, NULL, \
+     OPTION_REQUIRED | OPTION_RESTART, \
+     "Brokers to begin with, as host:port, separated by commas."}, \
+    {"client_id", OPTION_STRING, offsetof(struct kafka_conf, client_id), "gaitd", 0, 0, NULL, OPTION_RESTART, \
+     "Name under which the broker's logs and quotas know this client."}, \
+    {"settings", OPTION_MAP, offsetof(struct kafka_conf, settings), NULL, 0, 0, NULL, OPTION_RESTART | OPTION_SECRET, \
+     "Further settings of librdkafka by their own names, for example security.protocol or ssl.ca.location. Those " \
+     "that gait's promises depend on are refused."}
 
 /* A setting that gait decides by itself. */
 struct kafka_setting {
@@ -54,12 +55,12 @@ int kafka_client_open(struct kafka_client *client, rd_kafka_type_t type, rd_kafk
 /* For modules that poll events instead of having callbacks called: an event of kind ERROR or LOG. */
 void kafka_client_event(struct kafka_client *client, rd_kafka_event_t *event);
 
-/* Ask the brokers for the topic, waiting `wait_ms` at most: the answer tells that they can be reached. The number of its
- * partitions; 0 with `code` set when it cannot be used; -1 when no broker answered. */
+/* Ask the brokers for the topic, waiting `wait_ms` at most: the answer tells that they can be reached. The number of
+ * its partitions; 0 with `code` set when it cannot be used; -1 when no broker answered. */
 int kafka_probe(rd_kafka_t *rk, rd_kafka_topic_t *topic, int wait_ms, rd_kafka_resp_err_t *code);
 
-/* source_kafka.c: the consumer behind a source, for transactions that contain its offsets. NULL when `source` is another
- * module, or connects to nothing. */
+/* source_kafka.c: the consumer behind a source, for transactions that contain its offsets. NULL when `source` is
+ * another module, or connects to nothing. */
 rd_kafka_t *source_kafka_consumer(const struct instance *source);
 
 /* A queue that becomes non-empty wakes the loop and calls `call`. It is called once per wake-up, so it must empty
@@ -72,7 +73,8 @@ struct kafka_wakeup {
     void (*call)(void *self);
     void *self;
 };
-int kafka_wakeup_open(struct kafka_wakeup *w, struct ev_loop *loop, void (*call)(void *self), void *self, struct error *err);
+int kafka_wakeup_open(struct kafka_wakeup *w, struct ev_loop *loop, void (*call)(void *self), void *self,
+                      struct error *err);
 void kafka_wakeup_watch(struct kafka_wakeup *w, rd_kafka_queue_t *queue);
 void kafka_wakeup_close(struct kafka_wakeup *w); /* after the queues are gone; accepts one that was never opened */
 

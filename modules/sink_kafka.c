@@ -28,7 +28,8 @@ struct sink_kafka {
 
 static const struct metric sink_kafka_metrics[] = {
     {"gait_sink_kafka_messages_total", METRIC_COUNTER, "output", "Messages handed to the Kafka producer."},
-    {"gait_sink_kafka_undeliverable_total", METRIC_COUNTER, "output", "Messages that are larger than their topic allows."},
+    {"gait_sink_kafka_undeliverable_total", METRIC_COUNTER, "output",
+     "Messages that are larger than their topic allows."},
     {"gait_sink_kafka_retried_total", METRIC_COUNTER, NULL, "Deliveries that failed; the message is sent again."},
     {"gait_sink_kafka_errors_total", METRIC_COUNTER, NULL, "Errors that the Kafka client reported to the producer."},
     {"gait_sink_kafka_queued_messages", METRIC_GAUGE, NULL, "Messages handed over and not acknowledged."},
@@ -38,7 +39,7 @@ static const struct metric sink_kafka_metrics[] = {
     {NULL, 0, NULL, NULL},
 };
 
-/* ---- building messages -------------------------------------------------------------------------------------------- */
+/* ---- building messages ------------------------------------------------------------------------------------------- */
 
 /* In a transaction the engine itself knows when a batch is durable. */
 static struct ticket *ticket_of(const struct sink_kafka *s, const struct batch *b)
@@ -132,7 +133,8 @@ static void send_dead_letter(struct sink_kafka *s, struct batch *b, const struct
     rd_kafka_header_add(headers, "topic", -1, source->input ? source->input : "", -1);
     header_number(headers, "partition", event->partition);
     header_number(headers, "offset", event->offset);
-    producer_send_with_headers(&s->producer, OUTPUT_DEAD, ticket_of(s, b), event->key.at ? event->key : event->user, event->raw,
+    producer_send_with_headers(&s->producer, OUTPUT_DEAD, ticket_of(s, b), event->key.at ? event->key : event->user,
+                               event->raw,
                                headers);
 }
 
@@ -162,7 +164,7 @@ static void flow(struct instance *in, const struct flow *flow)
         producer_tick(&s->producer);
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------------------------ */
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 static void make_id(const struct instance *in, char *id, size_t cap)
 {
@@ -208,7 +210,8 @@ static int check_exactly_once(const struct instance *in, struct error *err)
 {
     const struct instance *source = engine_instance(in->engine, STAGE_SOURCE);
     if (in->exactly_once && strcmp(source->module->name, "source_kafka") != 0)
-        return error_set(err, "engine.delivery: exactly_once needs source.kafka, this configuration has %s", source->name);
+        return error_set(err, "engine.delivery: exactly_once needs source.kafka, this configuration has %s",
+                         source->name);
     return 0;
 }
 
@@ -250,25 +253,26 @@ static const struct option sink_kafka_options[] = {
     {"alerts", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_ALERT]), "gait.alerts", 0, 0, NULL,
      OPTION_RESTART, "Topic of the fraud alerts, keyed by user; off: none are sent."},
     {"dead_letters", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_DEAD]), "gait.dead", 0, 0, NULL,
-     OPTION_RESTART, "Topic of the events that could not be used: the original bytes, with reason, detail, topic, partition "
-     "and offset as headers; off: they are counted only."},
+     OPTION_RESTART, "Topic of the events that could not be used: the original bytes, with reason, detail, topic, "
+     "partition and offset as headers; off: they are counted only."},
     {"linger_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, linger_ms), "1ms", 0, 1000, NULL, OPTION_RESTART,
-     "How long a message may wait for others to travel with. Longer saves work for the broker and adds to the latency."},
+     "How long a message may wait for others to travel with. Longer saves work for the broker and adds to the "
+     "latency."},
     {"queue_messages", OPTION_INT, offsetof(struct sink_kafka_conf, queue_messages), "100000", 1000, 5000000, NULL,
-     OPTION_RESTART, "Most messages that may wait for their acknowledgement; beyond that, computing waits. A batch's may "
-     "come on top."},
+     OPTION_RESTART, "Most messages that may wait for their acknowledgement; beyond that, computing waits. A batch's "
+     "may come on top."},
     {"queue_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, queue_bytes), "32MB", 1 << 20, 4294967296.0, NULL,
      OPTION_RESTART, "Most bytes of such messages."},
     {"message_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, message_bytes), "16MB", 65536, 1000000000.0, NULL,
-     OPTION_RESTART, "Largest message that is sent at all. What a topic allows is the broker's setting (max.message.bytes); "
-     "larger dead letters are cut."},
+     OPTION_RESTART, "Largest message that is sent at all. What a topic allows is the broker's setting "
+     "(max.message.bytes); larger dead letters are cut."},
     {"transactional_id", OPTION_STRING, offsetof(struct sink_kafka_conf, transactional_id), NULL, 0, 0, NULL,
-     OPTION_RESTART, "With delivery: exactly_once, the name under which the broker knows this process. One that stays the same "
-     "lets a restarted daemon end what it left open at once; it must differ between the daemons of a group. Not set: a new "
-     "one at each start, and what a killed daemon left open ends by transaction_timeout_ms."},
-    {"transaction_timeout_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, transaction_timeout_ms), "10s", 1000, 900000,
-     NULL, OPTION_RESTART, "With delivery: exactly_once, the broker aborts a transaction that is open for so long. Readers "
-     "with read_committed wait behind it until then."},
+     OPTION_RESTART, "With delivery: exactly_once, the name under which the broker knows this process. One that stays "
+     "the same lets a restarted daemon end what it left open at once; it must differ between the daemons of a group. "
+     "Not set: a new one at each start, and what a killed daemon left open ends by transaction_timeout_ms."},
+    {"transaction_timeout_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, transaction_timeout_ms), "10s", 1000,
+     900000, NULL, OPTION_RESTART, "With delivery: exactly_once, the broker aborts a transaction that is open for so long. "
+     "Readers with read_committed wait behind it until then."},
     {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -32,7 +32,7 @@ struct producer_topic {
     rd_kafka_topic_t *handle;          /* NULL when the output is off */
     rd_kafka_resp_err_t error;         /* why it cannot be written, as last heard */
     bool known;                        /* a broker has said that it exists */
-    size_t limit;                      /* transactions: messages as long as this were refused for their size; 0 = none */
+    size_t limit;                      /* transactions: messages so long were refused for their size; 0 = none */
     struct metric_cell *sent, *undeliverable;
 };
 
@@ -56,8 +56,8 @@ struct producer {
 int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf, struct error *err);
 void producer_close(struct producer *p); /* accepts a half-open one; what is outstanding is given up */
 
-/* Hand over n messages of one output: payload, key (copied) and _private = the ticket, which is held for each (NULL in a
- * transaction). Cannot fail: what the library refuses is parked and tried again, or spoils the transaction. */
+/* Hand over n messages of one output: payload, key (copied) and _private = the ticket, which is held for each (NULL
+ * in a transaction). Cannot fail: what the library refuses is parked and tried again, or spoils the transaction. */
 void producer_send(struct producer *p, enum output output, rd_kafka_message_t *messages, int n);
 /* The same for one message with headers, which are taken over. */
 void producer_send_with_headers(struct producer *p, enum output output, struct ticket *ticket, struct str key,
@@ -70,7 +70,7 @@ void producer_changed(struct producer *p); /* say again whether we are ready and
 void producer_send_parked(struct producer *p);
 void producer_forget_parked(struct producer *p);
 
-/* ---- sink_kafka_transaction.c -------------------------------------------------------------------------------------- */
+/* ---- sink_kafka_transaction.c ------------------------------------------------------------------------------------ */
 struct transaction *transaction_create(struct producer *p);
 void transaction_destroy(struct transaction **transaction);
 void transaction_end(struct transaction *t, struct commit *c); /* answered by commit_done() */

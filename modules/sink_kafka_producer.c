@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// sink_kafka_producer.c - one librdkafka producer: hands messages over, releases tickets on delivery reports, and decides
-// what becomes of those that fail.
+// sink_kafka_producer.c - one librdkafka producer: hands messages over, releases tickets on delivery reports, and
+// decides what becomes of those that fail.
 //
 //   send ─► library ─► delivery report: stored by all replicas ─► ticket released
 //                            ├─ the message itself is refused (too large): dead letter, or given up, counted and logged
-//                            └─ anything else (topic missing, not authorised, fatal …): parked, sent again from the tick
+//                            └─ anything else (topic missing, not authorised, fatal …): parked, sent again by the tick
 //
-// Messages are never given up for their age. While they wait they count as outstanding, so that the sink becomes busy at
-// its bound and computing stops: nothing is lost, nothing piles up.
+// Messages are never given up for their age. While they wait they count as outstanding, so that the sink becomes busy
+// at its bound and computing stops: nothing is lost, nothing piles up.
 //
-// In a transaction a message that fails takes the whole transaction with it, and the engine computes its events again. One
-// that is refused for its size would then fail for ever: its length is remembered, and the next time it becomes a dead
-// letter before it is sent.
+// In a transaction a message that fails takes the whole transaction with it, and the engine computes its events
+// again. One that is refused for its size would then fail for ever: its length is remembered, and the next time it
+// becomes a dead letter before it is sent.
 #include "sink_kafka.h"
 
 #include <assert.h>
@@ -50,7 +50,7 @@ static void update_ready(struct producer *p)
     instance_ready(p->in, !why, why);
 }
 
-/* ---- what fails --------------------------------------------------------------------------------------------------- */
+/* ---- what fails -------------------------------------------------------------------------------------------------- */
 
 static void outstanding_done(struct producer *p, size_t bytes)
 {
@@ -113,20 +113,23 @@ static rd_kafka_headers_t *too_large_headers(const struct producer *p, enum outp
     return headers;
 }
 
-/* No repetition will help. A score or an alert becomes a dead letter, cut if need be; a dead letter is cut. What even so
- * is refused is given up. The ticket goes with the dead letter. */
-static void give_up(struct producer *p, enum output output, const rd_kafka_message_t *m, const rd_kafka_headers_t *headers)
+/* No repetition will help. A score or an alert becomes a dead letter, cut if need be; a dead letter is cut. What even
+ * so is refused is given up. The ticket goes with the dead letter. */
+static void give_up(struct producer *p, enum output output, const rd_kafka_message_t *m,
+                    const rd_kafka_headers_t *headers)
 {
     bool last = (output == OUTPUT_DEAD && m->len <= DEAD_VALUE_MAX) || !p->topics[OUTPUT_DEAD].handle;
     metric_add(p->topics[output].undeliverable, 1);
-    log_often(LOG_ERROR, p->in->name, "a message of %zu bytes is larger than topic %s allows (its max.message.bytes): %s",
+    log_often(LOG_ERROR, p->in->name, "a message of %zu bytes is larger than topic %s allows (its max.message.bytes): "
+              "%s",
               m->len, p->conf->topics[output],
               last ? "given up" : "it becomes a dead letter, cut to 64 kB");
     outstanding_done(p, m->len + m->key_len);
     if (!last) {
         size_t len = m->len < DEAD_VALUE_MAX ? m->len : DEAD_VALUE_MAX;
         producer_send_with_headers(p, OUTPUT_DEAD, m->_private, (struct str){m->key, (uint32_t)m->key_len},
-                                   (struct str){m->payload, (uint32_t)len}, too_large_headers(p, output, m->len, headers));
+                                   (struct str){m->payload, (uint32_t)len},
+                                   too_large_headers(p, output, m->len, headers));
     }
     release(m->_private, 1);
 }
@@ -167,7 +170,7 @@ static void on_failed(struct producer *p, enum output output, const rd_kafka_mes
     update_ready(p);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------------ */
+/* ---- sending ----------------------------------------------------------------------------------------------------- */
 
 /* Attempts of a message in flight ride in the low bits of its opaque: tickets are aligned well enough for that. */
 enum { ATTEMPTS_MASK = 7 };
@@ -301,7 +304,7 @@ void producer_send_parked(struct producer *p)
     }
 }
 
-/* ---- delivery reports --------------------------------------------------------------------------------------------- */
+/* ---- delivery reports -------------------------------------------------------------------------------------------- */
 
 static enum output output_of(const struct producer *p, const rd_kafka_message_t *m)
 {
@@ -368,8 +371,10 @@ static void on_error(void *self, rd_kafka_resp_err_t code, const char *reason)
         if (p->transaction)
             transaction_break(p->transaction);
         rd_kafka_fatal_error(p->client.rk, text, sizeof text);
-        rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
-        log_error(p->in->name, "the producer cannot go on (%s): making a new one; what was not acknowledged is sent again",
+        rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                       RD_KAFKA_PURGE_F_NON_BLOCKING);
+        log_error(p->in->name, "the producer cannot go on (%s): making a new one; what was not acknowledged is sent "
+                  "again",
                   text);
     } else {
         log_often(LOG_WARNING, p->in->name, "%s: %s", rd_kafka_err2name(code), reason);
@@ -390,7 +395,8 @@ void producer_serve(struct producer *p)
 
 bool producer_full(const struct producer *p)
 {
-    return p->outstanding_n >= (uint64_t)p->conf->queue_messages || p->outstanding_bytes >= (uint64_t)p->conf->queue_bytes;
+    return p->outstanding_n >= (uint64_t)p->conf->queue_messages ||
+           p->outstanding_bytes >= (uint64_t)p->conf->queue_bytes;
 }
 
 void producer_changed(struct producer *p)
@@ -401,7 +407,7 @@ void producer_changed(struct producer *p)
         update_ready(p);
 }
 
-/* ---- opening, closing, and what the clock brings ------------------------------------------------------------------ */
+/* ---- opening, closing, and what the clock brings ----------------------------------------------------------------- */
 
 static void on_wakeup(void *self)
 {
@@ -418,7 +424,8 @@ static int open_topics(struct producer *p, struct error *err)
             continue;
         topic->handle = rd_kafka_topic_new(p->client.rk, p->conf->topics[i], NULL);
         if (!topic->handle)
-            return error_set(err, "'%s' is no topic name: %s", p->conf->topics[i], rd_kafka_err2str(rd_kafka_last_error()));
+            return error_set(err, "'%s' is no topic name: %s", p->conf->topics[i],
+                             rd_kafka_err2str(rd_kafka_last_error()));
     }
     return 0;
 }
@@ -482,7 +489,8 @@ int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf
 void producer_close(struct producer *p)
 {
     if (p->client.rk)
-        rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+        rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                       RD_KAFKA_PURGE_F_NON_BLOCKING);
     transaction_destroy(&p->transaction);
     close_client(p);
     producer_forget_parked(p);

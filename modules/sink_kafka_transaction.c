@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// sink_kafka_transaction.c - delivery: exactly_once. The producer's messages and the group's offsets become visible in one
-// transaction, whose end the engine decides on (epoch.c).
+// sink_kafka_transaction.c - delivery: exactly_once. The producer's messages and the group's offsets become visible
+// in one transaction, whose end the engine decides on (epoch.c).
 //
 //   INIT ─(thread: init)─► OPEN ─(commit from the engine; thread: offsets, commit)─► ENDING ─► OPEN, answer: good
 //    ▲                      │ a message failed: spoiled                               └─(aborted)─► OPEN, answer: void
@@ -25,7 +25,7 @@ enum outcome { OUTCOME_NONE, OUTCOME_READY, OUTCOME_LATER, OUTCOME_COMMITTED, OU
 struct transaction {
     struct producer *p;
     enum transaction_state state;
-    bool spoiled;              /* what was handed over since the last good commit is not complete: it can only be void */
+    bool spoiled;              /* what was handed over since the last good commit lacks something: it is void */
     bool used;                 /* something was handed over since it was begun */
     struct commit *commit;     /* the engine's question under way */
     ev_async done;
@@ -41,7 +41,7 @@ struct transaction {
     char text[512];            /* why it failed */
 };
 
-/* ---- the thread --------------------------------------------------------------------------------------------------- */
+/* ---- the thread -------------------------------------------------------------------------------------------------- */
 
 /* What an error means; takes it over. NULL is success. */
 static enum outcome judge(struct transaction *t, rd_kafka_error_t *error, enum outcome good)
@@ -74,7 +74,8 @@ static enum outcome commit_now(struct transaction *t)
 {
     enum outcome outcome = OUTCOME_READY;
     for (int i = 0; i < END_ATTEMPTS && t->offsets; i++) {
-        outcome = judge(t, rd_kafka_send_offsets_to_transaction(t->rk, t->offsets, t->group, END_WAIT_MS), OUTCOME_READY);
+        outcome = judge(t, rd_kafka_send_offsets_to_transaction(t->rk, t->offsets, t->group, END_WAIT_MS),
+                        OUTCOME_READY);
         if (outcome != OUTCOME_LATER)
             break;
     }
@@ -127,7 +128,7 @@ static void give_job(struct transaction *t, enum job job)
     pthread_mutex_unlock(&t->mutex);
 }
 
-/* ---- the loop's side ---------------------------------------------------------------------------------------------- */
+/* ---- the loop's side --------------------------------------------------------------------------------------------- */
 
 static void answer(struct transaction *t, bool ok)
 {
@@ -300,7 +301,8 @@ static void take_offsets(struct transaction *t, const struct commit *c)
         return;
     t->offsets = rd_kafka_topic_partition_list_new((int)c->offsets_n);
     for (uint32_t i = 0; i < c->offsets_n; i++)
-        rd_kafka_topic_partition_list_add(t->offsets, source->input, c->offsets[i].partition)->offset = c->offsets[i].offset;
+        rd_kafka_topic_partition_list_add(t->offsets, source->input, c->offsets[i].partition)->offset =
+            c->offsets[i].offset;
     t->group = rd_kafka_consumer_group_metadata(source_kafka_consumer(source));
     assert(t->group);
 }

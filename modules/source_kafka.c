@@ -38,7 +38,7 @@ void source_ready(struct source_kafka *s)
     instance_ready(s->in, !why, why);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static void on_error(void *self, rd_kafka_resp_err_t code, const char *reason)
 {
@@ -153,7 +153,7 @@ static void run(struct instance *in, struct batch *b)
     metric_add(s->fetched_bytes, (double)bytes);
 }
 
-/* ---- C again: committing ------------------------------------------------------------------------------------------ */
+/* ---- C again: committing ----------------------------------------------------------------------------------------- */
 
 static void commit(struct instance *in, struct commit *c)
 {
@@ -176,7 +176,8 @@ static bool thrown_out(rd_kafka_resp_err_t code)
 static void commit_failed(struct source_kafka *s, struct commit *c, rd_kafka_resp_err_t code)
 {
     int32_t id = c->partition->id;
-    log_often(LOG_WARNING, s->in->name, "partition %" PRId32 ": offset %" PRId64 " could not be committed: %s; trying again",
+    log_often(LOG_WARNING, s->in->name, "partition %" PRId32 ": offset %" PRId64 " could not be committed: %s; trying "
+              "again",
               id, c->offset, rd_kafka_err2str(code));
     if (s->failures_n == s->failures_cap) {
         s->failures_cap = s->failures_cap ? s->failures_cap * 2 : 16;
@@ -201,7 +202,7 @@ static void on_commit(struct source_kafka *s, rd_kafka_event_t *event)
         commit_done(s->in->engine, s->in, c, true);
 }
 
-/* ---- flow --------------------------------------------------------------------------------------------------------- */
+/* ---- flow -------------------------------------------------------------------------------------------------------- */
 
 /* Empty the queues of events; callbacks (rebalance, errors, log) run in here. */
 static void serve(struct source_kafka *s)
@@ -298,7 +299,7 @@ static void flow(struct instance *in, const struct flow *flow)
     }
 }
 
-/* ---- opening and closing ------------------------------------------------------------------------------------------ */
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
 /* Half of the prefetch is content, half the library's own overhead: each of the two limits holds its half. */
 static rd_kafka_conf_t *make_conf(const struct source_kafka_conf *conf, struct error *err)
@@ -332,7 +333,7 @@ static rd_kafka_conf_t *make_conf(const struct source_kafka_conf *conf, struct e
         rd_kafka_conf_set(made, "group.instance.id", conf->group_instance_id, text, sizeof text);
     }
     if (made)
-        kafka_conf_try(made, "fetch.queue.backoff.ms", "10"); /* since librdkafka 2.2; before, a full queue rests for 1 s */
+        kafka_conf_try(made, "fetch.queue.backoff.ms", "10"); /* since 2.2; before, a full queue rests for a second */
     return made;
 }
 
@@ -361,7 +362,8 @@ static int connect_client(struct source_kafka *s, rd_kafka_conf_t *conf, struct 
     s->answers = rd_kafka_queue_new(s->client.rk);
     s->topic = rd_kafka_topic_new(s->client.rk, s->conf->topic, NULL);
     if (!s->topic)
-        return error_set(err, "topic: '%s' is no topic name: %s", s->conf->topic, rd_kafka_err2str(rd_kafka_last_error()));
+        return error_set(err, "topic: '%s' is no topic name: %s", s->conf->topic,
+                         rd_kafka_err2str(rd_kafka_last_error()));
     kafka_wakeup_watch(&s->wakeup, s->group);
     kafka_wakeup_watch(&s->wakeup, s->messages);
     kafka_wakeup_watch(&s->wakeup, s->answers);
@@ -396,8 +398,8 @@ static int open_source(struct instance *in, bool check, struct error *err)
     return 0;
 }
 
-/* Leave the group, so that others need not wait for the session to time out. False when no answer came in time: a broker
- * that hangs is not waited for. */
+/* Leave the group, so that others need not wait for the session to time out. False when no answer came in time: a
+ * broker that hangs is not waited for. */
 static bool leave(struct source_kafka *s)
 {
     s->draining = s->closing = true;
@@ -457,27 +459,29 @@ static const char *const starts[] = {"earliest", "latest", NULL};
 
 static const struct option source_kafka_options[] = {
     KAFKA_OPTIONS,
-    {"topic", OPTION_STRING, offsetof(struct source_kafka_conf, topic), NULL, 0, 0, NULL, OPTION_REQUIRED | OPTION_RESTART,
+    {"topic", OPTION_STRING, offsetof(struct source_kafka_conf, topic), NULL, 0, 0, NULL,
+     OPTION_REQUIRED | OPTION_RESTART,
      "Topic of the clicks. Its messages must be keyed by user, so that each user's events lie in one partition."},
     {"group", OPTION_STRING, offsetof(struct source_kafka_conf, group), "gait", 0, 0, NULL, OPTION_RESTART,
      "Consumer group. All daemons of one group share the partitions and one store."},
     {"group_instance_id", OPTION_STRING, offsetof(struct source_kafka_conf, group_instance_id), NULL, 0, 0, NULL,
-     OPTION_RESTART, "Static membership: a daemon that comes back under the same name within the session timeout keeps its "
-     "partitions. Must differ between the daemons of a group."},
+     OPTION_RESTART, "Static membership: a daemon that comes back under the same name within the session timeout "
+     "keeps its partitions. Must differ between the daemons of a group."},
     {"assignment", OPTION_ENUM, offsetof(struct source_kafka_conf, assignment), "cooperative-sticky", 0, 0, assignments,
-     OPTION_RESTART, "How the group shares partitions. cooperative-sticky moves only those that must move; the others stop "
-     "all members at each change."},
+     OPTION_RESTART, "How the group shares partitions. cooperative-sticky moves only those that must move; the others "
+     "stop all members at each change."},
     {"start", OPTION_ENUM, offsetof(struct source_kafka_conf, start), "earliest", 0, 0, starts, OPTION_RESTART,
      "Where a group that has committed nothing yet begins to read."},
     {"prefetch_bytes", OPTION_BYTES, offsetof(struct source_kafka_conf, prefetch_bytes), "256MB", 8 << 20, 4294967296.0,
-     NULL, OPTION_RESTART, "Bound on memory for messages fetched ahead, over all partitions. librdkafka before 2.2 rests for "
-     "a second when it is reached, so it should hold more than a second of the fastest catching up."},
+     NULL, OPTION_RESTART, "Bound on memory for messages fetched ahead, over all partitions. librdkafka before 2.2 "
+     "rests for a second when it is reached, so it should hold more than a second of the fastest catching up."},
     {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
 };
 
 rd_kafka_t *source_kafka_consumer(const struct instance *source)
 {
-    return strcmp(source->module->name, "source_kafka") == 0 && source->self ? ((struct source_kafka *)source->self)->client.rk : NULL;
+    return strcmp(source->module->name, "source_kafka") == 0 && source->self
+        ? ((struct source_kafka *)source->self)->client.rk : NULL;
 }
 
 const struct module source_kafka = {

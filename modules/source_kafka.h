@@ -10,7 +10,7 @@ enum {
     INPUTS_MAX = 16,
     ASK_TIMEOUT_MS = 10000,
     RETRY_MS = 1000,
-    PROBE_WAIT_MS = 50,      /* the loop stands still so long at most, and only while the broker is not known to be there */
+    PROBE_WAIT_MS = 50,      /* the loop stands still so long at most, and only while no broker is known to be there */
     RETAKE_MS = 2500,        /* longer than two heartbeats: a zombie has heard by then that it is one */
     GAUGE_MS = 1000,
     CLOSE_WAIT_MS = 700,     /* together with engine.drain_ms less than 5 s */
@@ -84,7 +84,7 @@ static inline uint64_t source_mono_ms(const struct source_kafka *s)
 
 void source_ready(struct source_kafka *s); /* say whether we can work, and if not, why */
 
-/* ---- source_kafka_group.c ------------------------------------------------------------------------------------------ */
+/* ---- source_kafka_group.c ---------------------------------------------------------------------------------------- */
 struct claim *claim_find(struct source_kafka *s, int32_t id); /* NULL when the group has not given it to us */
 void claim_start(struct source_kafka *s, const struct partition *p, int64_t offset); /* FLOW_START */
 void claim_close(struct source_kafka *s, const struct partition *p);                 /* FLOW_CLOSED */

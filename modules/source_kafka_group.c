@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// source_kafka_group.c - what the consumer group gives and takes. Reading begins where the store says (W), not where the
-// group's committed offset says (C), so an assignment is answered only when each of its partitions has been opened:
+// source_kafka_group.c - what the consumer group gives and takes. Reading begins where the store says (W), not where
+// the group's committed offset says (C), so an assignment is answered only when each of its partitions has been opened:
 //
 //   assigned ─► ASKING (C, asynchronously) ─► OPENING (partition_assigned) ─► STARTED (FLOW_START) ─► READING
 //   revoked  ─► CLOSING (partition_revoked: the engine finishes, saves, commits) ─(FLOW_CLOSED of each)─► unassign
@@ -12,7 +12,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- claims ------------------------------------------------------------------------------------------------------- */
+/* ---- claims ------------------------------------------------------------------------------------------------------ */
 
 struct claim *claim_find(struct source_kafka *s, int32_t id)
 {
@@ -54,7 +54,7 @@ static rd_kafka_topic_partition_list_t *claims_list(struct source_kafka *s, enum
     return list;
 }
 
-/* ---- C: the group's committed offsets ----------------------------------------------------------------------------- */
+/* ---- C: the group's committed offsets ---------------------------------------------------------------------------- */
 
 /* Ask for C of all claims that lack it. "Unknown" must never be taken for "none", so a failed question is asked again.
  * Offsets of a transaction that is not finished are not answered yet: they may still be committed. */
@@ -95,7 +95,8 @@ void claims_committed(struct source_kafka *s, rd_kafka_event_t *event)
     size_t n = 0;
     const rd_kafka_group_result_t **groups = NULL;
     if (!rd_kafka_event_error(event))
-        groups = rd_kafka_ListConsumerGroupOffsets_result_groups(rd_kafka_event_ListConsumerGroupOffsets_result(event), &n);
+        groups = rd_kafka_ListConsumerGroupOffsets_result_groups(rd_kafka_event_ListConsumerGroupOffsets_result(event),
+                                                                 &n);
     if (n != 1) {
         ask_later(s, rd_kafka_event_error_string(event));
         return;
@@ -121,7 +122,7 @@ void claims_committed(struct source_kafka *s, rd_kafka_event_t *event)
     ask_committed(s);
 }
 
-/* ---- answers to the group ----------------------------------------------------------------------------------------- */
+/* ---- answers to the group ---------------------------------------------------------------------------------------- */
 
 static void log_refused(const struct source_kafka *s, const char *what, const char *why)
 {
@@ -198,7 +199,7 @@ static void answer_unassign(struct source_kafka *s)
     s->unassigning = NULL;
 }
 
-/* ---- what the group says ------------------------------------------------------------------------------------------ */
+/* ---- what the group says ----------------------------------------------------------------------------------------- */
 
 /* Users belong to partitions by their key. With more partitions the same user's events would go elsewhere, to a record
  * that knows nothing of them, so the new ones are left alone until an operator decides. */
@@ -285,7 +286,7 @@ void source_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_p
     }
 }
 
-/* ---- what the engine says ----------------------------------------------------------------------------------------- */
+/* ---- what the engine says ---------------------------------------------------------------------------------------- */
 
 void claim_start(struct source_kafka *s, const struct partition *p, int64_t offset)
 {
@@ -311,7 +312,8 @@ void claim_start(struct source_kafka *s, const struct partition *p, int64_t offs
 }
 
 /* The engine has finished with it: because we asked for that, because the daemon stops, or because it was dropped
- * although the group says that it is ours (fenced off, or its transaction was aborted). Of the last FLOW_REOPEN tells. */
+ * although the group says that it is ours (fenced off, or its transaction was aborted). Of the last FLOW_REOPEN
+ * tells. */
 void claim_close(struct source_kafka *s, const struct partition *p)
 {
     struct claim *claim = claim_find(s, p->id);
@@ -339,8 +341,8 @@ void claim_reopen(struct source_kafka *s, int32_t id)
     struct claim *claim = claim_find(s, id);
     if (!claim)
         return;
-    log_warning(s->in->name, "partition %" PRId32 " was dropped though group %s says that it is ours: taking it over anew in "
-                "%d ms", id, s->conf->group, RETAKE_MS);
+    log_warning(s->in->name, "partition %" PRId32 " was dropped though group %s says that it is ours: taking it over "
+                "anew in %d ms", id, s->conf->group, RETAKE_MS);
     claim->state = CLAIM_DROPPED;
     claim->again_ms = source_mono_ms(s) + RETAKE_MS;
 }
