@@ -11,8 +11,8 @@
 //     degraded     1 when events are known to be missing from the user's record, else 0
 //     NAME         each feature that the option `features` names, as a number; empty when it is not known
 //
-// Last stage of the flow, beside other sinks. A user is written at most once in `every_ms`, with the latest values, which
-// lie in the sink's section of the record until then. Records are saved only after the hashes that belong to them
+// Last stage of the flow, beside other sinks. A user is written at most once in `every_ms`, with the latest values,
+// which lie in the sink's section of the record until then. Records are saved only after the hashes that belong to them
 // (ticket_hold_save), so a crash repeats what a hash may lack: replayed events refresh it too, though they are silent.
 // Hashes live in one Redis, or behind a proxy: their keys carry no {p}, since readers do not know the partition.
 #include "sink_redis.h"
@@ -44,7 +44,7 @@ static const char claim_text[] =
     "redis.call('SET', KEYS[1], ARGV[1]) "
     "return ARGV[1]";
 
-/* ---- a user's latest values --------------------------------------------------------------------------------------- */
+/* ---- a user's latest values ------------------------------------------------------------------------------------- */
 
 static double *features_of(struct serving *serving)
 {
@@ -157,7 +157,7 @@ size_t serving_text_max(const struct sink_redis *s)
            (FIXED_VALUES + s->features_n) * NUMBER_BYTES;
 }
 
-/* ---- category names ----------------------------------------------------------------------------------------------- */
+/* ---- category names --------------------------------------------------------------------------------------------- */
 
 static void free_names(struct names *names)
 {
@@ -184,8 +184,8 @@ static void copy_vocabulary(struct model_vocabulary *to, const struct model_voca
     }
 }
 
-/* A new model: its names in front. Old ones are forgotten when nobody waits any more, but the last few are kept: a user's
- * next event may come without a score. */
+/* A new model: its names in front. Old ones are forgotten when nobody waits any more, but the last few are kept: a
+ * user's next event may come without a score. */
 static void look_at_model(struct sink_redis *s, const struct model *m)
 {
     if (!m || (s->names && s->names->model.id == m->id))
@@ -216,7 +216,7 @@ static void forget_old_names(struct sink_redis *s)
     }
 }
 
-/* ---- the flow ----------------------------------------------------------------------------------------------------- */
+/* ---- the flow --------------------------------------------------------------------------------------------------- */
 
 static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
 {
@@ -268,7 +268,7 @@ static void flow(struct instance *in, const struct flow *f)
     }
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
 
 static int want_features(struct sink_redis *s, struct error *err)
 {

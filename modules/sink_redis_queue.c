@@ -21,7 +21,7 @@ static uint64_t mono_ms(const struct sink_redis *s)
     return clock_mono_ns(s->in->clock) / 1000000;
 }
 
-/* ---- epochs: which saves wait ------------------------------------------------------------------------------------- */
+/* ---- epochs: which saves wait ----------------------------------------------------------------------------------- */
 
 static struct epoch *epoch_at(struct sink_redis *s, uint32_t number)
 {
@@ -68,7 +68,7 @@ void queue_ticket(struct sink_redis *s, struct ticket *ticket)
     epoch->tickets[epoch->tickets_n++] = ticket;
 }
 
-/* ---- the queue ---------------------------------------------------------------------------------------------------- */
+/* ---- the queue -------------------------------------------------------------------------------------------------- */
 
 struct place *queue_place(struct sink_redis *s, int32_t id)
 {
@@ -151,7 +151,7 @@ static void put_back(struct sink_redis *s, struct place *place, struct user *use
     }
 }
 
-/* ---- calls -------------------------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------------------ */
 
 static struct call *take_call(struct sink_redis *s, struct place *place)
 {
@@ -313,7 +313,7 @@ void queue_came_up(void *sink)
     }
 }
 
-/* ---- ends --------------------------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------------------------- */
 
 void queue_close_partition(struct sink_redis *s, const struct partition *p)
 {
