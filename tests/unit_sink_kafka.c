@@ -101,6 +101,10 @@ static void run(struct writer *w)
     w->e->in.module->run(&w->e->in, &w->batch);
 }
 
+/* Messages refer to the client that read them: both are kept to the end of the process. */
+static rd_kafka_message_t **kept[32];
+static size_t kept_n;
+
 /* All messages of a topic, by a consumer that reads until `n` have come. */
 static rd_kafka_message_t **consume(const char *topic, size_t n)
 {
@@ -122,7 +126,8 @@ static rd_kafka_message_t **consume(const char *topic, size_t n)
         else
             messages[got++] = m;
     }
-    /* The messages refer to the client: both are left to the end of the process. */
+    assert_true(kept_n < sizeof kept / sizeof kept[0]);
+    kept[kept_n++] = messages;
     return messages;
 }
 
