@@ -275,6 +275,7 @@ void signals_record(struct signal_state *state, struct record_io *io)
     record_count(io, &state->failures_n, SIGNAL_FAILURES);
     for (uint32_t i = 0; i < state->failures_n; i++)
         record_ms(io, &state->failures[i]);
-    if (state->amounts > AMOUNTS_MOST || state->amount_spread < 0)
+    bool sane = state->amount_spread >= 0 && state->amount_spread < 1e20 && fabs(state->amount_mean) < 1e10;
+    if (state->amounts > AMOUNTS_MOST || !sane)
         io->failed = true;
 }
