@@ -8,6 +8,7 @@
 #include "gait/log.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ static void print_usage(FILE *out)
           "Says how good a model is on events that it has not learned from: one prediction for each event after a\n"
           "sequence's first, beside three baselines (popularity, repeat_last, first-order markov) on the same ones.\n\n"
           "  --model MODEL         the model\n"
-          "  --events FILE...      JSON lines, plain, gzip or zstd, in the order of time\n"
+          "  --events FILE...      JSON lines or CSV, plain, gzip or zstd, in the order of time\n"
+          "  --csv-delimiter C     (, and a tab for .tsv)\n"
           "  --warmup FILE         events before those (may be repeated): they fill windows and states, and the\n"
           "                        baselines count them; without it baselines count as they go, after each prediction\n"
           "  --target NAME         item, category, intent or label:NAME (the model's first head)\n"
@@ -57,6 +59,9 @@ static int set_option(struct request *r, int option, const char *value, struct e
     case 't': job->target = value; return 0;
     case 'l': job->labels = value; return 0;
     case 'p': job->purchase = value; return 0;
+    case 'd':
+        job->csv_delimiter = strcmp(value, "\\t") == 0 ? '\t' : *value;
+        return strlen(value) == 1 || job->csv_delimiter == '\t' ? 0 : error_set(err, "--csv-delimiter: one byte");
     case 'r':
         if (job->ranks)
             fclose(job->ranks);
@@ -90,7 +95,7 @@ static int parse(int argc, char **argv, struct request *r)
         {"config", required_argument, NULL, 'c'}, {"sequence", required_argument, NULL, 's'},
         {"labels", required_argument, NULL, 'l'}, {"purchase", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
-        {"ranks", required_argument, NULL, 'r'},
+        {"csv-delimiter", required_argument, NULL, 'd'}, {"ranks", required_argument, NULL, 'r'},
         {"no-intervals", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     struct error err;
@@ -116,6 +121,7 @@ int cmd_eval(int argc, char **argv)
     struct train_stop stop = {0};
     struct request r = {.job = {.purchase = "purchase", .threads = 1, .intervals = true, .stop = &stop}};
     struct error err;
+    signal(SIGPIPE, SIG_IGN);
     log_setup(LOG_WARNING, LOG_FORMAT_TEXT);
     int status = parse(argc, argv, &r);
     if (status)

@@ -5,7 +5,7 @@
 #include "engine.h"
 #include "module.h"
 
-#include "gait/log.h"
+#include "gait/csv.h"
 
 #include <assert.h>
 #include <ev.h>
@@ -223,10 +223,21 @@ static int collect_with(struct collect *c, struct config *config, struct error *
     return rc;
 }
 
-int train_collect(const struct train_collect_options *o, struct train_collected *out, struct error *err)
+static int no_event(const struct train_collected *c, struct error *err)
+{
+    int most = 0;
+    for (int v = 1; v < EVENT_VERDICTS; v++)
+        if (c->results[v] > c->results[most])
+            most = v;
+    if (most == 0)
+        return error_set(err, "there is no event in the files");
+    return error_set(err, "no event could be used; %llu are %s (%s)", (unsigned long long)c->results[most],
+                     event_verdict_name((enum event_verdict)most), c->example[most]);
+}
+
+static int collect_files(const struct train_collect_options *o, struct train_collected *out, struct error *err)
 {
     struct config *files = NULL, *user = NULL;
-    memset(out, 0, sizeof *out);
     if (load_configs(o, &files, &user, err) < 0) {
         config_destroy(&files);
         return -1;
@@ -246,8 +257,42 @@ int train_collect(const struct train_collect_options *o, struct train_collected 
     config.modules_n = sizeof flow / sizeof *flow;
     int rc = collect_with(&collect, &config, err);
     if (rc == 0 && out->set->n == 0)
-        rc = error_set(err, "no event could be used; the report says why");
+        rc = no_event(out, err);
     config_destroy(&user);
     config_destroy(&files);
+    return rc;
+}
+
+/* CSV files become pipes of JSON lines. */
+static int open_csv(const struct train_collect_options *o, struct csv **csv, const char **paths, struct error *err)
+{
+    for (size_t i = 0; i < o->files_n; i++) {
+        paths[i] = o->files[i];
+        if (!csv_is(o->files[i]))
+            continue;
+        csv[i] = csv_open(o->files[i], o->csv_delimiter, err);
+        if (!csv[i])
+            return -1;
+        paths[i] = csv_path(csv[i]);
+    }
+    return 0;
+}
+
+int train_collect(const struct train_collect_options *asked, struct train_collected *out, struct error *err)
+{
+    struct train_collect_options o = *asked;
+    struct csv **csv = calloc(o.files_n + 1, sizeof *csv);
+    const char **paths = calloc(o.files_n + 1, sizeof *paths);
+    struct error damage;
+    assert(csv && paths);
+    o.files = paths;
+    memset(out, 0, sizeof *out);
+    int rc = open_csv(asked, csv, paths, err);
+    if (rc == 0)
+        rc = collect_files(&o, out, err);
+    for (size_t i = 0; i < o.files_n; i++)
+        if (csv_close(&csv[i], &damage) < 0)
+            rc = error_set(err, "%s: %s", asked->files[i], damage.text);
+    free(csv), free(paths);
     return rc;
 }

@@ -11,8 +11,9 @@
 
 struct train_collect_options {
     const char *conf;                /* NULL = defaults */
-    const char *const *files;
+    const char *const *files;        /* CSV by their names, else JSON lines */
     size_t files_n;
+    char csv_delimiter;              /* 0 = by the name */
     const char *const *columns;      /* each must be there */
     size_t columns_n;
     bool default_columns;            /* instead: those of a useful list that the configuration has */

@@ -29,7 +29,7 @@ struct run {
     int64_t split_ms;                      /* INT64_MAX = no validation */
     json_t *history, *metrics;
     double events_per_s;
-    bool interrupted;
+    bool interrupted, refitted;
 };
 
 static void show(void *self, const struct train_progress *p)
@@ -50,7 +50,7 @@ static int read_events(struct run *r, struct error *err)
     const struct train_job *job = r->job;
     struct train_collect_options o = {.conf = job->conf, .files = job->files, .files_n = job->files_n,
                                       .columns = job->features, .columns_n = job->features_n,
-                                      .default_columns = job->default_features, .stop = job->stop,
+                                      .csv_delimiter = job->csv_delimiter, .default_columns = job->default_features, .stop = job->stop,
                                       .show_progress = !job->quiet};
     int rc = train_collect(&o, &r->collected, err);
     r->set = r->collected.set;
@@ -217,7 +217,7 @@ static void describe(struct run *r)
         r->job->command, "data_hash", hash, "events", (json_int_t)r->set->n, "users", (json_int_t)r->set->users.n,
         "sequences", (json_int_t)r->set->sequences_n, "first_ms", (json_int_t)r->set->first_ms, "last_ms",
         (json_int_t)r->set->last_ms, "sequence", r->job->sequence == TRAIN_BY_USER ? "user" : "session", "seed",
-        (json_int_t)r->job->learn.seed, "refit", r->job->refit && !r->interrupted, "interrupted", r->interrupted, "history", r->history);
+        (json_int_t)r->job->learn.seed, "refit", r->refitted, "interrupted", r->interrupted, "history", r->history);
     free(r->model->training);
     free(r->model->metrics);
     r->model->training = json_dumps(t, JSON_COMPACT);
@@ -225,10 +225,31 @@ static void describe(struct run *r)
     json_decref(t);
 }
 
+/* Once more on everything, for as many epochs as were best. Interrupted, the model before it stays. */
+static int refit(struct run *r, struct error *err)
+{
+    struct train_span all = {INT64_MIN, INT64_MAX}, none = {0, 0};
+    struct model *judged = r->model;
+    r->model = NULL;
+    if (!r->job->quiet)
+        fputs("once more on everything, validation part included\n", stderr);
+    int rc = prepare(r, INT64_MAX, err);
+    if (rc == 0)
+        rc = learn_all(r, all, none, true, err);
+    r->refitted = rc == 0 && !r->interrupted;
+    if (r->refitted) {
+        model_destroy(&judged);
+        return 0;
+    }
+    model_destroy(&r->model);
+    r->model = judged;
+    return rc;
+}
+
 static int learn_and_save(struct run *r, struct error *err)
 {
     const struct train_job *job = r->job;
-    struct train_span learn = {INT64_MIN, r->split_ms}, none = {0, 0}, all = {INT64_MIN, INT64_MAX};
+    struct train_span learn = {INT64_MIN, r->split_ms}, none = {0, 0};
     struct train_span valid = r->split_ms == INT64_MAX ? none : (struct train_span){r->split_ms, INT64_MAX};
     if (prepare(r, r->split_ms, err) < 0 || check_answers(r, err) < 0)
         return -1;
@@ -242,16 +263,12 @@ static int learn_and_save(struct run *r, struct error *err)
         return -1;
     if (!job->quiet)
         train_report_metrics(stdout, r->metrics);
-    if (job->refit && r->split_ms != INT64_MAX && !r->interrupted) {
-        if (!job->quiet)
-            fputs("once more on everything, validation part included\n", stderr);
-        if (prepare(r, INT64_MAX, err) < 0 || learn_all(r, all, none, true, err) < 0)
-            return -1;
-    }
+    if (job->refit && r->split_ms != INT64_MAX && !r->interrupted && refit(r, err) < 0)
+        return -1;
     describe(r);
     if (model_save(r->model, job->out, err) < 0)
         return -1;
-    return train_report_card(job, r->model, r->set, &r->collected, r->metrics, err);
+    return train_report_card(job, r->model, r->set, &r->collected, r->metrics, r->refitted, err);
 }
 
 int train_job_run(const struct train_job *job, struct error *err)

@@ -19,6 +19,7 @@ struct train_job {
     const char *conf, *labels, *catalogue;
     const char *files[TRAIN_FILES_MAX];
     size_t files_n;
+    char csv_delimiter;       /* 0 = by the name */
     const char *features[MODEL_FEATURES_MAX];
     size_t features_n;
     bool default_features;
@@ -46,6 +47,7 @@ struct eval_job {
     FILE *ranks;              /* see struct eval_request */
     const char *files[TRAIN_FILES_MAX], *warmup[TRAIN_FILES_MAX];
     size_t files_n, warmup_n;
+    char csv_delimiter;
     enum train_sequence_kind sequence;
     uint32_t threads;
     bool intervals, quiet;
@@ -65,6 +67,6 @@ void train_report_task(FILE *out, const struct model *m, const struct train_task
 void train_report_metrics(FILE *out, const json_t *metrics);
 /* The model card. -1 with a text. */
 int train_report_card(const struct train_job *job, const struct model *m, const struct train_set *s,
-                      const struct train_collected *c, const json_t *metrics, struct error *err);
+                      const struct train_collected *c, const json_t *metrics, bool refitted, struct error *err);
 
 #endif

@@ -122,7 +122,7 @@ void train_report_metrics(FILE *out, const json_t *metrics)
 /* ---- the card --------------------------------------------------------------------------------------------------- */
 
 static void print_card(FILE *out, const struct train_job *job, const struct model *m, const struct train_set *s,
-                       const struct train_collected *c, const json_t *metrics)
+                       const struct train_collected *c, const json_t *metrics, bool refitted)
 {
     fprintf(out, "# Model %s\n\nMade by\n\n    %s\n\n## What it does\n\n", model_id(m), job->command);
     for (uint32_t h = 0; h < m->heads_n; h++) {
@@ -144,7 +144,7 @@ static void print_card(FILE *out, const struct train_job *job, const struct mode
     else
         fprintf(out, "On the last %.0f %% of the time, which was not learned from%s. Sequences are resampled for the "
                 "intervals.\n", job->valid * 100,
-                job->refit ? " (the weights in the file were then learned once more, with this part included)" : "");
+                refitted ? " (the weights in the file were then learned once more, with this part included)" : "");
     train_report_metrics(out, metrics);
     fputs("\n## Limits\n\n"
           "- It knows the names that its data had; anything new is \"unknown\" until it is trained again.\n"
@@ -156,7 +156,7 @@ static void print_card(FILE *out, const struct train_job *job, const struct mode
 }
 
 int train_report_card(const struct train_job *job, const struct model *m, const struct train_set *s,
-                      const struct train_collected *c, const json_t *metrics, struct error *err)
+                      const struct train_collected *c, const json_t *metrics, bool refitted, struct error *err)
 {
     char path[4096], part[4104];
     size_t len = strlen(job->out);
@@ -173,7 +173,7 @@ int train_report_card(const struct train_job *job, const struct model *m, const 
     FILE *out = fopen(part, "we");
     if (!out)
         return error_set(err, "cannot write %s: %s", part, strerror(errno));
-    print_card(out, job, m, s, c, metrics);
+    print_card(out, job, m, s, c, metrics, refitted);
     int failed = ferror(out), closed = fclose(out);
     if (!failed && closed == 0 && rename(part, path) == 0)
         return 0;
