@@ -48,6 +48,8 @@ static void backward_input(struct train_workspace *w, const struct train_batch *
         if (s->dropout_input > 0)
             n->dense->mask(embedded, dx, dx, w->input_mask + row * embedded);
         for (uint32_t e = 0; e < s->embeddings_n; e++) {
+            if (n->sparse[e])
+                w->touched[e][b->ids[e][row]] = 1;
             n->dense->add(s->width[e], w->gradient + n->embedding[e] + (size_t)b->ids[e][row] * s->width[e], dx);
             dx += s->width[e];
         }

@@ -17,7 +17,7 @@ struct worker {
     uint32_t index;
     struct train_workspace *workspace;
     struct train_batch batch;
-    double norm;               /* of its slice of the gradient, squared */
+    double norm;               /* of its share of the gradient, squared */
     double loss, targets, hits, labels; /* of the epoch */
 };
 
@@ -32,7 +32,7 @@ struct learner {
     pthread_barrier_t barrier;
     float *m, *v;              /* Adam's moments */
     uint64_t step, steps_all;  /* of Adam */
-    double rate;
+    struct dense_adam adam;    /* of the step at hand */
     struct train_stop *stop;
     bool stopping, diverged;
     train_progress_fn *progress;
@@ -97,68 +97,105 @@ static void compute_gradient(struct worker *w, const struct train_piece *pieces,
     }
 }
 
-/* This worker's share of the weights, in whole cache lines. */
-static void slice(const struct worker *w, size_t *from, size_t *until)
-{
-    size_t lines = w->learner->network->weights_n / 16, n = w->learner->workers_n;
-    *from = lines * w->index / n * 16;
-    *until = lines * (w->index + 1) / n * 16;
-}
-
-/* The workers' gradients added up in the first one's. */
-static void sum_gradient(struct worker *w)
-{
-    struct learner *l = w->learner;
-    size_t from, until;
-    slice(w, &from, &until);
-    float *to = l->workers[0].workspace->gradient;
-    const struct dense *d = l->network->dense;
-    for (uint32_t k = 1; k < l->workers_n; k++)
-        d->add(until - from, to + from, l->workers[k].workspace->gradient + from);
-    w->norm = 0;
-    for (size_t i = from; i < until; i += 4096)
-        w->norm += d->dot(until - i < 4096 ? until - i : 4096, to + i, to + i);
-}
-
-static void apply_gradient(struct worker *w)
-{
-    struct learner *l = w->learner;
-    struct train_network *n = l->network;
-    double norm = 0, t = (double)l->step + 1;
-    for (uint32_t k = 0; k < l->workers_n; k++)
-        norm += l->workers[k].norm;
-    norm = sqrt(norm);
-    if (!isfinite(norm)) {
-        l->diverged = true; /* every worker comes to the same conclusion */
-        return;
-    }
-    struct dense_adam adam = {.beta1 = 0.9f, .beta2 = 0.999f, .scale = 1};
-    double correct1 = 1 - pow(0.9, t), correct2 = sqrt(1 - pow(0.999, t));
-    adam.rate = (float)(l->rate * correct2 / correct1);
-    adam.epsilon = (float)(1e-7 * correct2);
-    if (l->options->clip > 0 && norm > l->options->clip)
-        adam.scale = (float)(l->options->clip / norm);
-    size_t from, until;
-    slice(w, &from, &until);
-    for (uint32_t k = 0; k < n->matrices_n; k++) {
-        const struct train_matrix *m = &n->matrices[k];
-        size_t a = m->offset > from ? m->offset : from, b = m->offset + m->rows * m->columns;
-        if (b > until)
-            b = until;
-        if (a >= b)
-            continue;
-        adam.l1 = m->columns > 1 ? (float)l->options->l1 : 0;
-        adam.l2 = m->columns > 1 ? (float)l->options->l2 : 0;
-        n->dense->adam(b - a, n->weights + a, l->workers[0].workspace->gradient + a, l->m + a, l->v + a, &adam);
-    }
-}
-
 static double rate_at(const struct learner *l, double base)
 {
     if (l->options->schedule != TRAIN_COSINE)
         return base;
     double share = (double)l->step / (double)(l->steps_all ? l->steps_all : 1);
     return base * (0.02 + 0.98 * 0.5 * (1 + cos(M_PI * (share < 1 ? share : 1))));
+}
+
+/* ---- one step of Adam -------------------------------------------------------------------------------------------- */
+
+/* A piece of the weights that is handled as a whole: part of a matrix, or one row of a sparse embedding. */
+typedef void piece_fn(struct worker *w, const struct train_matrix *m, int sparse, size_t row, size_t from, size_t n);
+
+static bool is_touched(const struct learner *l, int embedding, size_t row)
+{
+    for (uint32_t k = 0; k < l->workers_n; k++)
+        if (l->workers[k].workspace->touched[embedding][row])
+            return true;
+    return false;
+}
+
+/* Calls `each` for this worker's share of every matrix: an even part of its rows, of a sparse one those touched. */
+static void each_piece(struct worker *w, piece_fn *each)
+{
+    const struct train_network *n = w->learner->network;
+    size_t parts = w->learner->workers_n;
+    for (uint32_t k = 0; k < n->matrices_n; k++) {
+        const struct train_matrix *m = &n->matrices[k];
+        int sparse = train_network_sparse(n, m);
+        size_t from = m->rows * w->index / parts, until = m->rows * (w->index + 1) / parts;
+        if (sparse < 0)
+            each(w, m, sparse, 0, m->offset + from * m->columns, (until - from) * m->columns);
+        for (size_t row = from; sparse >= 0 && row < until; row++)
+            if (is_touched(w->learner, sparse, row))
+                each(w, m, sparse, row, m->offset + row * m->columns, m->columns);
+    }
+}
+
+/* The workers' gradients added up in the first one's. */
+static void sum_piece(struct worker *w, const struct train_matrix *m, int sparse, size_t row, size_t from, size_t n)
+{
+    struct learner *l = w->learner;
+    float *to = l->workers[0].workspace->gradient;
+    const struct dense *d = l->network->dense;
+    (void)m;
+    for (uint32_t k = 1; k < l->workers_n; k++)
+        if (sparse < 0 || l->workers[k].workspace->touched[sparse][row])
+            d->add(n, to + from, l->workers[k].workspace->gradient + from);
+    if (sparse >= 0)
+        l->workers[0].workspace->touched[sparse][row] = 1; /* so that the sum is cleared with it */
+    for (size_t i = from; i < from + n; i += 4096)
+        w->norm += d->dot(from + n - i < 4096 ? from + n - i : 4096, to + i, to + i);
+}
+
+static void move_piece(struct worker *w, const struct train_matrix *m, int sparse, size_t row, size_t from, size_t n)
+{
+    struct learner *l = w->learner;
+    struct dense_adam adam = l->adam;
+    (void)sparse, (void)row;
+    adam.l1 = m->columns > 1 ? adam.l1 : 0;
+    adam.l2 = m->columns > 1 ? adam.l2 : 0;
+    l->network->dense->adam(n, l->network->weights + from, l->workers[0].workspace->gradient + from, l->m + from,
+                            l->v + from, &adam);
+}
+
+/* By the first worker, between the barriers: how far this step goes. */
+static void prepare_step(struct learner *l, double base_rate)
+{
+    double rate = rate_at(l, base_rate), norm = 0, t = (double)++l->step;
+    for (uint32_t k = 0; k < l->workers_n; k++)
+        norm += l->workers[k].norm;
+    norm = sqrt(norm);
+    l->diverged = !isfinite(norm);
+    double correct1 = 1 - pow(0.9, t), correct2 = sqrt(1 - pow(0.999, t));
+    l->adam = (struct dense_adam){.beta1 = 0.9f, .beta2 = 0.999f, .scale = 1,
+                                  .rate = (float)(rate * correct2 / correct1), .epsilon = (float)(1e-7 * correct2),
+                                  .l1 = (float)l->options->l1, .l2 = (float)l->options->l2};
+    if (l->options->clip > 0 && norm > l->options->clip)
+        l->adam.scale = (float)(l->options->clip / norm);
+}
+
+static void take_step(struct worker *w, double base_rate)
+{
+    struct learner *l = w->learner;
+    wait_all(l);
+    w->norm = 0;
+    each_piece(w, sum_piece);
+    wait_all(l);
+    if (w->index == 0)
+        prepare_step(l, base_rate);
+    wait_all(l);
+    if (l->diverged)
+        return;
+    each_piece(w, move_piece);
+    wait_all(l);
+    train_network_compose(l->network, w->index, l->workers_n);
+    wait_all(l);
+    train_network_pack(l->network, w->index, l->workers_n);
+    wait_all(l);
 }
 
 static void show_progress(struct learner *l, size_t done)
@@ -189,21 +226,9 @@ static void run_batch(struct worker *w, size_t from, double base_rate)
     uint32_t chunks = (pieces[0].length + l->options->steps - 1) / l->options->steps;
     for (uint32_t chunk = 0; chunk < chunks; chunk++) {
         compute_gradient(w, pieces, lanes, chunk);
-        wait_all(l);
-        if (w->index == 0)
-            l->rate = rate_at(l, base_rate);
-        sum_gradient(w);
-        wait_all(l);
-        apply_gradient(w);
-        wait_all(l);
-        if (w->index == 0)
-            l->step++;
+        take_step(w, base_rate);
         if (l->diverged)
             return;
-        train_network_compose(l->network, w->index, l->workers_n);
-        wait_all(l);
-        train_network_pack(l->network, w->index, l->workers_n);
-        wait_all(l);
     }
     if (w->index != 0)
         return;
@@ -344,6 +369,7 @@ static void learn_epochs(struct learner *l, struct train_span valid, float *best
             return;
         struct train_epoch *e = &r->history[r->epochs++];
         note_epoch(l, e, began);
+        train_network_refresh(l->network);
         if (valid.from_ms < valid.until_ms)
             e->valid_loss = train_measure(l->network, l->data, o, valid, NULL, NULL);
         /* A broken-off epoch counts only where it is known to be better. */

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { SPARSE_ROWS_MIN = 4096 };
+
 static size_t place(struct train_network *n, size_t rows, size_t columns, const char *kind, uint32_t index,
                     const char *part)
 {
@@ -59,6 +61,17 @@ static void create_packed(struct train_network *n)
     }
 }
 
+/* Large embeddings, unless every row has a derivative each time: by a full softmax tied to it, or by attributes. */
+static void find_sparse(struct train_network *n)
+{
+    const struct train_shape *s = &n->shape;
+    for (uint32_t e = 0; e < s->embeddings_n; e++) {
+        n->sparse[e] = s->rows[e] > SPARSE_ROWS_MIN && s->attributes_n[e] == 0;
+        for (uint32_t i = 0; i < s->heads_n; i++)
+            n->sparse[e] &= s->heads[i].tied != (int)e || s->heads[i].sampler;
+    }
+}
+
 struct train_network *train_network_create(const struct train_shape *shape, const struct dense *dense)
 {
     struct train_network *n = calloc(1, sizeof *n);
@@ -78,6 +91,7 @@ struct train_network *train_network_create(const struct train_shape *shape, cons
         n->layer_bias[i] = place(n, 4 * shape->hidden[i], 1, "lstm", i, "bias");
     }
     n->top = shape->hidden[shape->layers_n - 1];
+    find_sparse(n);
     for (uint32_t i = 0; i < shape->heads_n; i++)
         place_head(n, i);
     n->weights = dense_alloc(n->weights_n);
@@ -149,6 +163,14 @@ void train_network_init(struct train_network *n, struct train_random *random)
     }
 }
 
+int train_network_sparse(const struct train_network *n, const struct train_matrix *m)
+{
+    for (uint32_t e = 0; e < n->shape.embeddings_n; e++)
+        if (n->sparse[e] && n->embedding[e] == m->offset)
+            return (int)e;
+    return -1;
+}
+
 size_t train_head_offset(const struct train_network *n, uint32_t head)
 {
     int tied = n->shape.heads[head].tied;
@@ -185,12 +207,6 @@ void train_network_spread(const struct train_network *n, float *gradient)
                               gradient + n->embedding[e] + row * width);
 }
 
-void train_network_refresh(struct train_network *n)
-{
-    train_network_compose(n, 0, 1);
-    train_network_pack(n, 0, 1);
-}
-
 /* W [rows × columns] as the right side of x·Wᵀ (forward) and of dy·W (backward). */
 static void pack_both(float *forward, float *backward, const float *w, size_t rows, size_t columns)
 {
@@ -213,10 +229,20 @@ void train_network_pack(struct train_network *n, uint32_t part, uint32_t parts)
         if (turn++ % parts != part)
             continue;
         uint32_t width = head_width(n, i);
-        pack_both(n->head_forward[i], n->head_backward[i], train_head_weights(n, i), s->heads[i].classes,
-                  width);
+        if (!s->heads[i].sampler)
+            pack_both(n->head_forward[i], n->head_backward[i], train_head_weights(n, i), s->heads[i].classes, width);
         if (s->heads[i].tied >= 0)
             pack_both(n->projection_forward[i], n->projection_backward[i], n->weights + n->projection[i], width,
                       n->top);
     }
+}
+
+void train_network_refresh(struct train_network *n)
+{
+    train_network_compose(n, 0, 1);
+    train_network_pack(n, 0, 1);
+    for (uint32_t i = 0; i < n->shape.heads_n; i++)
+        if (n->shape.heads[i].sampler)
+            pack_both(n->head_forward[i], n->head_backward[i], train_head_weights(n, i), n->shape.heads[i].classes,
+                      head_width(n, i));
 }

@@ -88,6 +88,8 @@ struct train_network {
     size_t head[MODEL_HEADS_MAX], head_bias[MODEL_HEADS_MAX], projection[MODEL_HEADS_MAX],
            projection_bias[MODEL_HEADS_MAX];
     size_t attribute[MODEL_EMBEDDINGS_MAX][TRAIN_ATTRIBUTES_MAX];
+    bool sparse[MODEL_EMBEDDINGS_MAX];       /* a mini-batch touches few of its rows: only those are cleared, summed and
+                                              * moved (Adam's moments of the others rest) */
     size_t weights_n;
     float *weights;
     float *table[MODEL_EMBEDDINGS_MAX];      /* the embeddings with their attributes added; without any, in weights */
@@ -102,12 +104,14 @@ void train_network_destroy(struct train_network **network);
 /* Glorot-uniform matrices (recurrent ones scaled by their own width), forget biases 1, small embeddings. */
 void train_network_init(struct train_network *n, struct train_random *random);
 /* To call after the weights have changed: first compose, then pack. Part `part` of `parts`, so that threads can share
- * the work. */
+ * the work. Heads with a sampler are packed by refresh only: learning does without. */
 void train_network_compose(struct train_network *n, uint32_t part, uint32_t parts);
 void train_network_pack(struct train_network *n, uint32_t part, uint32_t parts);
-void train_network_refresh(struct train_network *n); /* both, alone */
+void train_network_refresh(struct train_network *n); /* all, alone: before measuring */
 /* The derivatives by an embedding's rows are those by their attributes too. */
 void train_network_spread(const struct train_network *n, float *gradient);
+/* The sparse embedding that the matrix is; −1 = it is none. */
+int train_network_sparse(const struct train_network *n, const struct train_matrix *m);
 /* The weights of class 0 of a softmax head: the tied embedding's row 1, or its own; and where their derivatives go. */
 const float *train_head_weights(const struct train_network *n, uint32_t head);
 size_t train_head_offset(const struct train_network *n, uint32_t head);
@@ -151,6 +155,7 @@ struct train_workspace {
     float *head_u, *head_du;    /* [rows × widest tied embedding] */
     float *logits;              /* [block × classes] */
     size_t logits_floats;
+    uint8_t *touched[MODEL_EMBEDDINGS_MAX]; /* [rows] of a sparse embedding: has a derivative */
     uint32_t *drawn;            /* the sampler's classes */
     float *drawn_weight, *drawn_gradient; /* [draws × width] */
     float *drawn_packed, *drawn_bias; /* [draws + 1] */

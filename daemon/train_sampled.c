@@ -77,6 +77,14 @@ static void add_scaled(size_t width, float *to, const float *from, float factor)
         to[j] += factor * from[j];
 }
 
+/* A class's weights are the tied embedding's row class + 1. */
+static void touch(struct train_workspace *w, uint32_t head, uint32_t class)
+{
+    int tied = w->network->shape.heads[head].tied;
+    if (tied >= 0 && w->network->sparse[tied])
+        w->touched[tied][class + 1] = 1;
+}
+
 static void backward_rows(struct train_workspace *w, const struct train_batch *b, uint32_t head, const uint32_t *rows,
                           uint32_t n, const float *u, float *du, size_t width)
 {
@@ -90,11 +98,14 @@ static void backward_rows(struct train_workspace *w, const struct train_batch *b
                    w->scratch);
     dense_pack(w->drawn_packed, w->drawn_weight, s->n, width, width, 1);
     dense_multiply(net->dense, n, width, s->n, w->logits, row, 1, w->drawn_packed, du, width, false, NULL);
-    for (uint32_t k = 0; k < s->n; k++)
+    for (uint32_t k = 0; k < s->n; k++) {
+        touch(w, head, w->drawn[k]);
         net->dense->add(width, gradient + w->drawn[k] * width, w->drawn_gradient + k * width);
+    }
     for (uint32_t i = 0; i < n; i++) {
         const float *x = w->logits + i * row;
         uint32_t target = (uint32_t)b->target[head][rows[i]];
+        touch(w, head, target);
         add_scaled(width, gradient + target * width, u + i * width, x[s->n]);
         add_scaled(width, du + i * width, weights + target * width, x[s->n]);
         bias[target] += x[s->n];

@@ -131,6 +131,11 @@ struct train_workspace *train_workspace_create(const struct train_network *n, ui
     if (!learning)
         return w;
     w->gradient = dense_alloc(n->weights_n);
+    for (uint32_t e = 0; e < n->shape.embeddings_n; e++)
+        if (n->sparse[e]) {
+            w->touched[e] = calloc(n->shape.rows[e], 1);
+            assert(w->touched[e]);
+        }
     w->input_mask = dense_alloc(rows * n->input);
     w->dxh = dense_alloc(lanes * widest);
     w->dx = dense_alloc(rows * widest);
@@ -159,16 +164,35 @@ void train_workspace_destroy(struct train_workspace **workspace)
                     w->drawn_packed, w->drawn_bias};
     for (size_t j = 0; j < sizeof all / sizeof *all; j++)
         free(all[j]);
+    for (uint32_t e = 0; e < MODEL_EMBEDDINGS_MAX; e++)
+        free(w->touched[e]);
     free(w->picked);
     free(w->drawn);
     free(w);
     *workspace = NULL;
 }
 
+/* A sparse embedding is cleared row by row. */
+static void clear_gradient(struct train_workspace *w)
+{
+    const struct train_network *n = w->network;
+    for (uint32_t k = 0; k < n->matrices_n; k++) {
+        const struct train_matrix *m = &n->matrices[k];
+        int sparse = train_network_sparse(n, m);
+        if (sparse < 0)
+            memset(w->gradient + m->offset, 0, m->rows * m->columns * sizeof *w->gradient);
+        for (size_t row = 0; sparse >= 0 && row < m->rows; row++)
+            if (w->touched[sparse][row])
+                memset(w->gradient + m->offset + row * m->columns, 0, m->columns * sizeof *w->gradient);
+        if (sparse >= 0)
+            memset(w->touched[sparse], 0, m->rows);
+    }
+}
+
 void train_workspace_clear(struct train_workspace *w)
 {
     if (w->gradient)
-        memset(w->gradient, 0, w->network->weights_n * sizeof *w->gradient);
+        clear_gradient(w);
     memset(w->loss, 0, sizeof w->loss);
     memset(w->hits, 0, sizeof w->hits);
     memset(w->targets, 0, sizeof w->targets);
