@@ -140,8 +140,11 @@ demo-kafka-deps:
 	$(call install,$(KAFKA_DEPS) kcat redis-tools)
 
 # The same tests with each of the kernels, as far as this processor has them.
+# Those in which a kernel runs; the others have nothing to choose.
+ISA_UNITS := $(filter %/kernel_lstm %/unit_model_lstm %/unit_train %/unit_train_network %/unit_eval,$(UNITS))
 units-isa: $(UNITS)
-	@for isa in generic avx2 avx512; do echo "GAIT_CPU=$$isa"; GAIT_CPU=$$isa $(MAKE) -s units || exit 1; done
+	@for isa in generic avx2 avx512; do echo "GAIT_CPU=$$isa"; \
+	    for t in $(ISA_UNITS); do GAIT_CPU=$$isa $$t || exit 1; done; done
 
 tidy:
 	tests/tidy.sh
@@ -162,11 +165,11 @@ $(B)/tests/fuzz_%: $(B)/tests/fuzz_%.o $(B)/tests/libsupport.a $(B)/libgait.a
 	$(Q)$(CXX) $(CXXFLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 sanitized:
-	$(MAKE) SAN=1 units cases
+	$(MAKE) SAN=1 units cases sim SEEDS=40
 
 test: test-deps
 	$(MAKE) all $(UNITS)
-	$(MAKE) units-isa cases sim tidy pages
+	$(MAKE) units units-isa cases sim tidy pages
 	$(MAKE) e2e
 	$(MAKE) sanitized
 	$(MAKE) fuzz
@@ -186,6 +189,10 @@ demo-model: $(B)/gaitd
 	$(B)/gaitd gen --users 5000 --events 300000 --seed 1 --out $(B)/demo-train.jsonl.gz
 	$(B)/gaitd train --events $(B)/demo-train.jsonl.gz --target category,intent --layers 48 --epochs 20 \
 	    --schedule cosine --seed 1 --out conf/demo.safetensors --card conf/demo-model.md
+
+# Job W1 (README, "Benchmark"): a real broker and a real Redis on core 1, gaitd on core 0.
+bench: $(B)/gaitd $(B)/tests/bench/probe $(B)/tests/bench/w1_model kafka-dist build/venv/.done
+	GAIT_BUILD=$(abspath $(B)) build/venv/bin/python tests/bench/w1.py --build $(B) $(BENCH)
 
 # What one LSTM step costs, by kernel and size of the wave.
 bench-lstm: $(B)/tests/bench/bench_lstm
@@ -210,7 +217,7 @@ docs: $(B)/gaitd
 clean:
 	rm -rf build build-san build-fuzz
 
-.PHONY: demo-model all objects units units-isa cases sim tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e fuzz fuzz-run \
+.PHONY: bench demo-model all objects units units-isa cases sim tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e fuzz fuzz-run \
         sanitized test demo demo-kafka clean bench-decode bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)

@@ -135,9 +135,8 @@ static void print_summary(const struct run *run)
     double seconds = (double)(clock_mono_ns(&run->engine->clock) - run->begun_ns) * 1e-9;
     if (run->show_progress)
         fputc('\n', stderr);
-    log_notice("engine", "stopped after %.0f events in %.2f s (%.0f events/s), %zu users in the table, %.0f alerts", total,
-               seconds, seconds > 0 ? total / seconds : 0, users_count(run->engine->users),
-               metrics_sum(run->engine->metrics, "gait_alerts_total"));
+    log_notice("engine", "stopped after %.0f events in %.2f s (%.0f events/s), %.0f alerts", total, seconds,
+               seconds > 0 ? total / seconds : 0, metrics_sum(run->engine->metrics, "gait_alerts_total"));
     const struct metric_cell *own = run->engine->m_own;
     log_notice("engine", "own latency p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, p99.99 %.3f ms",
                1e3 * metric_quantile(own, 0.5), 1e3 * metric_quantile(own, 0.99), 1e3 * metric_quantile(own, 0.999),

@@ -191,7 +191,7 @@ class Bench:
         publish = "latest" if name.endswith("latest") else "all"
         self.more = ["--skew"] if "skewed" in name else []
         clicks = self.topic("clicks")
-        self.gen(clicks, self.args.events, *self.more)
+        self.gen(clicks, self.args.events, "--rate", "10000", *self.more)
         runs = []
         for _ in range(self.args.runs):
             self.forget(clicks)
@@ -247,7 +247,7 @@ def main():
     parser.add_argument("--build", default=str(ROOT / "build"))
     parser.add_argument("--jobs", default="w1-wide,w1-skewed,w1-wide-latest")
     parser.add_argument("--events", type=int, default=2000000)
-    parser.add_argument("--users", type=int, default=200000)
+    parser.add_argument("--users", type=int, default=650000, help="of the shop; about 200,000 of them come in 2,000,000 events")
     parser.add_argument("--runs", type=int, default=3, help="throughput runs a job; the median counts")
     parser.add_argument("--seconds", type=int, default=20, help="length of each latency run")
     parser.add_argument("--batch", type=int, default=2048)
