@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // fuzz_record_rules.c - any bytes as a user's record, with a checksum that is right, so that they reach the sections of
-// window_rolling (a ring so short that tiles are reached) and of rule_fraud. What is refused leaves nothing behind; what
-// is read must come out of encode and decode as it went in, and bear further events. The model's sections are in
+// window_rolling (a ring so short that tiles are reached) and of rule_fraud. What is refused leaves nothing behind;
+// what is read must come out of encode and decode as it went in, and bear further events. The model's sections are in
 // fuzz_record.c.
 //
 // A directory as the last argument (the corpus) gets seeds first.
