@@ -3,7 +3,8 @@
 // Detection Handbook (Université Libre de Bruxelles), replayed as purchases, compared with the handbook's columns
 // CUSTOMER_ID_NB_TX and CUSTOMER_ID_AVG_AMOUNT over 1, 7 and 30 days.
 //
-// The files are looked for in $GAIT_DATA/handbook, by default ../shared/data/handbook; without them the test is skipped.
+// The files are looked for in $GAIT_DATA/handbook, by default ../shared/data/handbook. Without them the test is
+// skipped.
 #include "support.h"
 
 #include <math.h>
