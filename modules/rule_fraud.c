@@ -19,7 +19,8 @@
 enum { CACHE_LINE = 64, PREFETCH_AHEAD = 6, TEXT_BYTES = 512 };
 
 static const struct option options[] = {
-    {.name = "rules", .type = OPTION_PATH, .offset = offsetof(struct rule_conf, path), .flags = OPTION_REQUIRED | OPTION_RESTART,
+    {.name = "rules", .type = OPTION_PATH, .offset = offsetof(struct rule_conf, path),
+     .flags = OPTION_REQUIRED | OPTION_RESTART,
      .help = "The rules file. It is read again when it changes; a file with a mistake is refused and the rules before "
              "it stay."},
     {.name = "new_for", .type = OPTION_DURATION, .offset = offsetof(struct rule_conf, new_ms), .initial = "24h",

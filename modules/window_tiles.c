@@ -4,7 +4,7 @@
 //
 //   oldest ─────────────────────────────────────────────────────────────────────────► newest ─► (the ring)
 //   [  28 h   ][  28 h   ][ 7 h ][ 7 h ] [1 h][1 h][1 h] [2.5 m][2.5 m] [12.5 s][12.5 s]
-//   └ 7d..28d ──────────┘└ 24h..7d ────┘└ 1h..24h ─────┘└ 5m..1h ─────┘└ ..5m ─────────┘       tail[k] = first in window k
+//   └ 7d..28d ──────────┘└ 24h..7d ────┘└ 1h..24h ─────┘└ 5m..1h ─────┘└ ..5m ─────────┘  tail[k]: first in window k
 //
 // Each event is in one tile. A tile that a window has left is merged with its older neighbour as far as the next longer
 // window's tile size allows; the longest window's tiles are dropped. Only spans with events take a tile, so a user has
