@@ -94,6 +94,8 @@ void batch_accept(struct engine *e, struct batch *b)
             continue;
         if (p->read_next >= 0 && event->offset > p->read_next && p->low > p->read_next)
             report_gap(e, p);
+        if (p->start < 0)
+            p->start = event->offset;
         p->in_work++;
         p->read_next = event->offset + 1;
         if (kept != i)
@@ -229,17 +231,11 @@ void batch_prepare(struct engine *e, struct batch *b)
         slot->column_floats = (size_t)b->cap * columns;
         b->columns = array_take(slot->column_floats, sizeof *b->columns);
     }
-    b->seq = ++e->seq;
+    b->ticket = ticket_take(e);
+    b->seq = b->ticket->seq;
     b->now_ms = clock_wall_ms(&e->clock);
     b->model = NULL;
     b->alerts_n = 0;
-    struct ticket *t = &e->tickets[b->seq % TICKETS_MAX];
-    t->seq = b->seq;
-    t->holds = e->transactional ? 2 : 1; /* the second one is the epoch's */
-    t->save_holds = 0;
-    t->computed = false;
-    t->spans_n = 0;
-    b->ticket = t;
     memset(b->risk, 0, b->n * sizeof *b->risk);
     for (uint32_t i = 0; i < b->n; i++) {
         b->scores[i].n = 0;
@@ -295,8 +291,7 @@ void batch_finish(struct engine *e, struct batch_slot *slot)
         b->input_done(b->input);
     b->input_done = NULL;
     arena_reset(b->arena);
-    b->ticket->computed = true;
-    ticket_release(b->ticket, 1);
+    ticket_complete(b->ticket);
     b->ticket = NULL;
     b->n = b->loading_n = b->loading_from = b->waves = 0;
     slot->resolved = 0;
@@ -308,6 +303,25 @@ void batch_finish(struct engine *e, struct batch_slot *slot)
 bool ticket_free(const struct engine *e)
 {
     return e->seq - e->savable_seq < TICKETS_MAX;
+}
+
+/* The next number in the order of computing, held by the engine until ticket_complete(). */
+struct ticket *ticket_take(struct engine *e)
+{
+    assert(ticket_free(e));
+    struct ticket *t = &e->tickets[++e->seq % TICKETS_MAX];
+    t->seq = e->seq;
+    t->holds = e->transactional ? 2 : 1; /* the second one is the epoch's */
+    t->save_holds = 0;
+    t->computed = false;
+    t->spans_n = 0;
+    return t;
+}
+
+void ticket_complete(struct ticket *t)
+{
+    t->computed = true;
+    ticket_release(t, 1);
 }
 
 void ticket_hold(struct ticket *t, uint32_t times)

@@ -31,6 +31,7 @@ const struct metric engine_metrics[] = {
     {"gait_gap_events_total", METRIC_COUNTER, NULL, "Events that retention deleted before they were read."},
     {"gait_fenced_total", METRIC_COUNTER, NULL, "Partitions that the store refused us because somebody took them over."},
     {"gait_transactions_aborted_total", METRIC_COUNTER, NULL, "Transactions that failed; their events were computed again."},
+    {"gait_erased_total", METRIC_COUNTER, NULL, "Erasures done: tombstone saved, receipt sent. Counted once a partition."},
     {"gait_table_users", METRIC_GAUGE, NULL, "User records in the table."},
     {"gait_table_used_bytes", METRIC_GAUGE, NULL, "Bytes of the table in use."},
     {"gait_table_clean_users", METRIC_GAUGE, NULL, "User records in the table that are saved."},
@@ -62,6 +63,7 @@ static void metrics_bind(struct engine *e)
     e->m_state_lost = metric_cell(m, "gait_state_lost_total", NULL);
     e->m_gap = metric_cell(m, "gait_gap_events_total", NULL);
     e->m_aborted = metric_cell(m, "gait_transactions_aborted_total", NULL);
+    e->m_erased = metric_cell(m, "gait_erased_total", NULL);
     e->m_fenced = metric_cell(m, "gait_fenced_total", NULL);
     e->m_table_users = metric_cell(m, "gait_table_users", NULL);
     e->m_table_used = metric_cell(m, "gait_table_used_bytes", NULL);
@@ -190,6 +192,7 @@ struct engine *engine_create(struct config *config, struct ev_loop *loop, const 
         goto fail;
     batches_create(e);
     saves_create(e);
+    erases_create(e);
     return e;
 fail:
     engine_destroy(&e);
@@ -206,6 +209,7 @@ void engine_destroy(struct engine **engine)
         if (e->instances[i].module->close)
             e->instances[i].module->close(&e->instances[i]);
     saves_destroy(e);
+    erases_destroy(e);
     epochs_destroy(e);
     partitions_destroy(e);
     users_destroy(&e->users);
@@ -286,7 +290,8 @@ static void run_stage(struct engine *e, enum stage stage, struct batch *b)
 /* source → decode → load. True when there was something. */
 static bool fill_batch(struct engine *e)
 {
-    struct batch_slot *slot = e->phase == ENGINE_RUNNING && !e->source_paused ? batch_free_slot(e) : NULL;
+    bool may = e->phase == ENGINE_RUNNING && !e->source_paused && !erases_waiting(e);
+    struct batch_slot *slot = may ? batch_free_slot(e) : NULL;
     if (!slot)
         return false;
     struct batch *b = &slot->batch;
@@ -306,18 +311,23 @@ static bool fill_batch(struct engine *e)
     return true;
 }
 
+/* Answers that come at once must not make the batch ready under our hands. */
+void engine_load(struct engine *e, struct batch *b, uint32_t from)
+{
+    b->loading_from = from;
+    b->loads++;
+    run_stage(e, STAGE_STORE, b);
+    b->loads--;
+}
+
 static void load_batch(struct engine *e, struct batch_slot *slot)
 {
     struct batch *b = &slot->batch;
     uint32_t known = b->loading_n;
     b->phase_ns = clock_mono_ns(&e->clock);
-    b->loads++; /* answers that come at once must not make the batch ready under our hands */
     batch_resolve(e, slot);
-    if (b->loading_n > known) {
-        b->loading_from = known;
-        run_stage(e, STAGE_STORE, b);
-    }
-    b->loads--;
+    if (b->loading_n > known)
+        engine_load(e, b, known);
 }
 
 /* A batch finds its records only after those before it have, or a full table could be filled in the wrong order. */
@@ -371,7 +381,7 @@ static void compute_batch(struct engine *e, struct batch_slot *slot)
     memmove(&e->queue[0], &e->queue[1], --e->queue_n * sizeof e->queue[0]);
 }
 
-static bool sinks_accept(const struct engine *e)
+bool engine_sinks_accept(const struct engine *e)
 {
     for (size_t i = 0; i < e->instances_n; i++)
         if (e->instances[i].busy)
@@ -416,9 +426,10 @@ bool engine_step(struct engine *e)
     if (e->phase == ENGINE_STOPPED)
         return false;
     tickets_retire(e);
+    erases_advance(e);
     bool filled = fill_batch(e), computed = false;
     load_batches(e);
-    if (e->queue_n > 0 && batch_is_ready(e->queue[0]) && sinks_accept(e)) {
+    if (e->queue_n > 0 && batch_is_ready(e->queue[0]) && engine_sinks_accept(e)) {
         compute_batch(e, e->queue[0]);
         computed = true;
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the inside of the engine, shared by engine.c (the flow), batch.c (batches and tickets), partition.c
- * (take-over and hand-over), save.c (save and commit), epoch.c (transactions) and record.c. Modules see none of it. */
+ * (take-over and hand-over), save.c (save and commit), epoch.c (transactions), erase.c (users to be forgotten) and record.c.
+ * Modules see none of it. */
 #ifndef GAIT_ENGINE_PRIVATE_H
 #define GAIT_ENGINE_PRIVATE_H
 
@@ -8,7 +9,7 @@
 
 #include "config.h"
 
-enum { INSTANCES_MAX = CONFIG_MODULES_MAX, BATCHES_MAX = 8, TICKETS_MAX = 8192, SAVES_MAX = 8 };
+enum { INSTANCES_MAX = CONFIG_MODULES_MAX, BATCHES_MAX = 8, TICKETS_MAX = 8192, SAVES_MAX = 8, ERASES_MAX = 256 };
 
 enum batch_state { BATCH_FREE, BATCH_RESOLVING, BATCH_LOADING };
 
@@ -59,6 +60,28 @@ struct epoch {
     uint32_t offsets_cap;
 };
 
+enum erase_state { ERASE_FREE, ERASE_WAITING, ERASE_LOADING, ERASE_SAVING, ERASE_SAVED, ERASE_RECEIPT };
+
+/* One user that is being forgotten. */
+struct erase {
+    enum erase_state state;
+    int32_t partition;
+    uint64_t generation;
+    int64_t offset, erased_ms, saved_ms;
+    struct user *user;         /* LOADING … SAVED: pinned */
+    uint64_t seq;              /* RECEIPT: durable together with the batches up to it */
+    uint16_t name_len;
+    char *name;                /* [user_id_bytes] */
+};
+
+struct erases {
+    struct erase at[ERASES_MAX];
+    uint32_t n;                /* not free */
+    uint32_t unapplied;        /* of those, WAITING or LOADING */
+    char *names;
+    struct batch_slot loading; /* carries the records that the store is asked for */
+};
+
 enum engine_phase { ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_CLOSING, ENGINE_STOPPED };
 
 struct engine {
@@ -91,6 +114,7 @@ struct engine {
     int32_t input_partitions;              /* that the whole input has; 0 = not known */
 
     struct save saves[SAVES_MAX];
+    struct erases erases;
     bool save_urgent;                      /* the table is full of unsaved records, or we are stopping */
     uint64_t checked_ms;                   /* when saves and commits were last looked for */
 
@@ -106,7 +130,7 @@ struct engine {
     struct metric_cell *m_result[EVENT_VERDICTS], *m_silent, *m_batches, *m_waves, *m_stage[STAGES], *m_own;
     struct metric_cell *m_saved, *m_save_failed, *m_committed, *m_table_users, *m_table_used, *m_table_clean;
     struct metric_cell *m_ready, *m_unsaved_age, *m_loads, *m_bad_records, *m_gap, *m_state_lost, *m_fenced;
-    struct metric_cell *m_save_time, *m_partitions, *m_aborted;
+    struct metric_cell *m_save_time, *m_partitions, *m_aborted, *m_erased;
 };
 
 extern const struct metric engine_metrics[]; /* rows of the engine itself */
@@ -123,6 +147,8 @@ void engine_tick(struct engine *e);     /* every 100 ms */
 void engine_drain(struct engine *e, int64_t limit_ms); /* finish, save, commit, then ENGINE_STOPPED; 0 = no limit */
 bool engine_ready(const struct engine *e, const char **why);
 void engine_flow(struct engine *e, const struct flow *flow); /* to every instance */
+void engine_load(struct engine *e, struct batch *b, uint32_t from); /* ask the store for b->loading[from … loading_n) */
+bool engine_sinks_accept(const struct engine *e);
 static inline uint64_t engine_mono_ms(const struct engine *e)
 {
     return clock_mono_ns(&e->clock) / 1000000;
@@ -138,6 +164,8 @@ bool batch_is_ready(const struct batch_slot *slot);
 void batch_prepare(struct engine *e, struct batch *b);  /* arrays sized, scores cleared, ticket taken */
 void batch_finish(struct engine *e, struct batch_slot *slot);
 bool ticket_free(const struct engine *e);
+struct ticket *ticket_take(struct engine *e);           /* while ticket_free() */
+void ticket_complete(struct ticket *t);
 void tickets_retire(struct engine *e);                  /* moves durable_seq and the partitions' durable_next */
 
 /* ---- partition.c ------------------------------------------------------------------------------------------------ */
@@ -157,5 +185,11 @@ bool saves_idle(const struct engine *e, const struct partition *p); /* nothing u
 void epochs_destroy(struct engine *e);
 void epoch_advance(struct engine *e, uint64_t mono_ms); /* end the transaction when it is due */
 void epoch_done(struct engine *e, bool ok);             /* the sink's answer */
+
+/* ---- erase.c ---------------------------------------------------------------------------------------------------- */
+void erases_create(struct engine *e);
+void erases_destroy(struct engine *e);
+void erases_advance(struct engine *e);
+bool erases_waiting(const struct engine *e);            /* some are not applied yet: fill no batch */
 
 #endif

@@ -54,6 +54,7 @@ void partition_assigned(struct engine *e, int32_t id, int64_t committed)
     p->committed = committed;
     p->fence = p->start = p->read_next = p->applied_next = p->durable_next = OFFSET_NONE;
     p->committed_next = p->saved_next = p->low = p->high = OFFSET_NONE;
+    p->erase_next = p->erase_done = p->erase_saved = OFFSET_NONE;
     p->reassigned = INT64_MIN;
     p->state = PARTITION_OPENING;
     e->partitions[e->partitions_n++] = p;
@@ -94,6 +95,7 @@ void partition_opened(struct engine *e, struct partition *p, int64_t fence, int6
     if (p->start >= 0)
         p->read_next = p->applied_next = p->durable_next = p->start;
     p->committed_next = p->committed;
+    p->erase_next = p->erase_done = p->erase_saved;
     p->state = PARTITION_OPEN;
     log_info("engine", "partition %d: fence %lld, reading from %lld, silent below %lld", p->id, (long long)fence,
              (long long)p->start, (long long)p->committed);

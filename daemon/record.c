@@ -202,6 +202,16 @@ static int read_frame(struct engine *e, struct user *user, const uint8_t *bytes,
     return io.at == io.end ? 0 : error_set(err, "%zu bytes too long", (size_t)(io.end - io.at));
 }
 
+void record_empty(struct engine *e, struct user *user)
+{
+    for (size_t i = 0; i < e->instances_n; i++)
+        if (has_section(&e->instances[i]))
+            memset(user_section(user, e->instances[i].user_offset), 0, e->instances[i].user_size);
+    users_blocks_drop(e->users, user);
+    user->next = -1;
+    user->degraded = false;
+}
+
 int record_decode(struct engine *e, struct user *user, const uint8_t *bytes, size_t n, struct error *err)
 {
     assert(user->state == USER_LOADING);

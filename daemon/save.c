@@ -74,11 +74,21 @@ static bool save_is_hurried(const struct engine *e, const struct partition *p)
  * that lies still writes its W again now and then: the answer tells whether the store still has what it acknowledged. */
 static bool watermark_is_due(const struct engine *e, const struct partition *p, uint64_t mono_ms)
 {
-    if (p->applied_next < 0)
+    bool behind = p->applied_next > p->saved_next || p->erase_done > p->erase_saved;
+    if (p->applied_next < 0 && !behind)
         return false;
-    if (p->applied_next <= p->saved_next)
+    if (!behind)
         return mono_ms >= p->saved_ms + VERIFY_MS;
     return p->state == PARTITION_CLOSING || mono_ms >= p->saved_ms + (uint64_t)e->conf.save_ms;
+}
+
+/* The first offset that some unsaved record needs. An erasure may have changed one before any event was read; then it is
+ * not known yet where W lies. */
+static int64_t watermark(const struct partition *p)
+{
+    if (!p->dirty_first || p->applied_next < 0)
+        return p->applied_next;
+    return p->dirty_first->dirty_from > p->start ? p->dirty_first->dirty_from : p->start;
 }
 
 static void save_begin(struct engine *e, struct partition *p, uint64_t mono_ms)
@@ -100,7 +110,8 @@ static void save_begin(struct engine *e, struct partition *p, uint64_t mono_ms)
             break;
         users_saving(e->users, p, user);
     }
-    save->commit.offset = p->dirty_first ? p->dirty_first->dirty_from : p->applied_next;
+    save->commit.offset = watermark(p);
+    save->commit.erase_offset = p->erase_done;
     save->seq = e->seq;
     save->sent = false;
     save->in_use = true;
@@ -125,6 +136,7 @@ static void save_done(struct engine *e, struct save *save, bool ok)
     if (ok) {
         metric_add(e->m_saved, save->commit.n);
         p->saved_next = save->commit.offset;
+        p->erase_saved = save->commit.erase_offset;
         p->saved_ms = mono_ms;
     } else {
         metric_add(e->m_save_failed, 1);
@@ -192,7 +204,7 @@ bool saves_idle(const struct engine *e, const struct partition *p)
 {
     (void)e;
     return !p->dirty_first && p->durable_next == p->applied_next && p->committed_next >= p->durable_next &&
-           p->saved_next >= p->applied_next;
+           p->saved_next >= p->applied_next && p->erase_saved >= p->erase_done;
 }
 
 void saves_advance(struct engine *e, uint64_t mono_ms)

@@ -381,6 +381,8 @@ void users_saving(struct users *t, struct partition *p, struct user *user)
     dirty_unlink(p, user);
     user->saving_from = user->dirty_from;
     user->dirty_from = -1;
+    if (user->tombstone == TOMBSTONE_UNSAVED)
+        user->tombstone = TOMBSTONE_SAVING;
 }
 
 /* A save that failed goes back to where its offset belongs: near the head, as older ones are saved first. */
@@ -406,6 +408,8 @@ void users_saved(struct users *t, struct partition *p, struct user *user, bool o
         dirty_insert_ordered(p, user);
     }
     user->saving_from = -1;
+    if (user->tombstone == TOMBSTONE_SAVING) /* another erasure meanwhile is unsaved still */
+        user->tombstone = ok ? TOMBSTONE_NONE : TOMBSTONE_UNSAVED;
     t->clean += is_clean(user);
 }
 

@@ -4,12 +4,14 @@
 // Load and save stage of the flow. Keys ({p} keeps a partition's keys together):
 //   PREFIX:{p}:fence     who may write: larger at each take-over
 //   PREFIX:{p}:at        W: every event below it is contained in the records
+//   PREFIX:{p}:erased    the same for the log of erasures; absent without one
+//   PREFIX:{p}:saves     counts the saves
 //   PREFIX:{p}:u:USER    a record (user.h), with a time to live
 //   PREFIX:meta          format of all this, number of partitions of the input topic
 //
-// Everything is compared inside of Redis, in the same atomic call that reads or writes: the fence must be ours, and W must
-// not be below what we know to be saved. If it is, Redis has lost its tail (crash with everysec, fail-over, FLUSHALL)
-// and clean records in our table may be newer than what it has: writing W on top would hide the loss for ever. So the
+// Everything is compared inside of Redis, in the same atomic call that reads or writes: the fence must be ours, and
+// neither W nor the count of saves (a save of a tombstone moves no W) may be below what we know to be saved. If one is,
+// Redis has lost its tail (crash with everysec, fail-over, FLUSHALL) and clean records in our table may be newer than what it has: writing W on top would hide the loss for ever. So the
 // partition is dropped and taken over anew from the W that Redis still has; the log refills what is missing. A missing
 // fence is the same case. When the connection comes back, fences are renewed first: a call that the broken connection
 // still has on its way to Redis can then do nothing any more.
@@ -33,16 +35,24 @@ static const struct metric store_redis_metrics[] = {
 /* W may already be further than this call says: then an earlier one was carried out whose answer we never saw. */
 static const char save_text[] =
     COMPARE
-    "for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 2], 'PX', ARGV[2 * i - 1]) end "
-    "if (tonumber(now[2]) or -1) < tonumber(ARGV[3]) then redis.call('SET', KEYS[2], ARGV[3]) end "
-    "return {1}";
+    "for i = 5, #KEYS do redis.call('SET', KEYS[i], ARGV[2 * i - 4], 'PX', ARGV[2 * i - 3]) end "
+    "if (tonumber(now[2]) or -1) < tonumber(ARGV[4]) then redis.call('SET', KEYS[2], ARGV[4]) end "
+    "if (tonumber(redis.call('GET', KEYS[4])) or -1) < tonumber(ARGV[5]) then redis.call('SET', KEYS[4], ARGV[5]) end "
+    "return {1, redis.call('INCR', KEYS[3])}";
 
-/* Begins `script` with the two keys and the two values that COMPARE wants. */
-void store_begin_compared(struct store_redis *s, int script, const struct partition *p, uint32_t records)
+void store_begin_compared(struct store_redis *s, int script, const struct partition *p, uint32_t more)
 {
-    redis_begin_script(s->redis, script, (int)records + 2);
+    redis_begin_script(s->redis, script, (int)more + 3);
     redis_add_key(s->redis, p->id, "fence", no_name);
     redis_add_key(s->redis, p->id, "at", no_name);
+    redis_add_key(s->redis, p->id, "saves", no_name);
+}
+
+void store_add_compared(struct store_redis *s, const struct partition *p)
+{
+    redis_add_text(s->redis, "%lld", (long long)p->fence);
+    redis_add_text(s->redis, "%lld", (long long)p->saved_next);
+    redis_add_text(s->redis, "%lld", (long long)p->saves);
 }
 
 int64_t store_number(const redisReply *reply)
@@ -86,6 +96,8 @@ static void on_save(void *owner, void *of, enum redis_result result, const redis
         assert(reply->type == REDIS_REPLY_ARRAY && reply->elements >= 1);
         answer = reply->element[0]->integer;
     }
+    if (answer == ANSWER_OK)
+        c->partition->saves = reply->element[1]->integer;
     if (answer == ANSWER_FENCED || answer == ANSWER_FELL_BACK)
         store_lose(s, c->partition, (int)answer);
     commit_done(s->in->engine, s->in, c, answer == ANSWER_OK);
@@ -95,12 +107,13 @@ void store_send_save(struct store_redis *s, struct commit *c)
 {
     const struct partition *p = c->partition;
     int64_t now = clock_wall_ms(s->in->clock);
-    store_begin_compared(s, s->script_save, p, c->n);
+    store_begin_compared(s, s->script_save, p, c->n + 1);
+    redis_add_key(s->redis, p->id, "erased", no_name);
     for (uint32_t i = 0; i < c->n; i++)
         redis_add_key(s->redis, p->id, "u:", c->items[i].name);
-    redis_add_text(s->redis, "%lld", (long long)p->fence);
-    redis_add_text(s->redis, "%lld", (long long)p->saved_next);
+    store_add_compared(s, p);
     redis_add_text(s->redis, "%lld", (long long)c->offset);
+    redis_add_text(s->redis, "%lld", (long long)c->erase_offset);
     for (uint32_t i = 0; i < c->n; i++) {
         int64_t left = c->items[i].idle_until_ms - now;
         redis_add(s->redis, c->items[i].bytes, c->items[i].len);

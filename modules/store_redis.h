@@ -57,11 +57,12 @@ struct store_redis {
     struct metric_cell *load_time, *fell_back;
 };
 
-/* What renew and save begin with. KEYS: fence, W. ARGV: our fence, the W that we know to be saved. */
+/* What renew and save begin with. KEYS: fence, W, saves. ARGV: our fence, and what we know to be saved: W, saves. */
 #define COMPARE                                                                       \
-    "local now = redis.call('MGET', KEYS[1], KEYS[2]) "                               \
+    "local now = redis.call('MGET', KEYS[1], KEYS[2], KEYS[3]) "                      \
     "if now[1] and now[1] ~= ARGV[1] then return {2, now[1]} end "                    \
-    "if not now[1] or (tonumber(now[2]) or -1) < tonumber(ARGV[2]) then return {3} end "
+    "if not now[1] or (tonumber(now[2]) or -1) < tonumber(ARGV[2]) "                  \
+    "or (tonumber(now[3]) or 0) < tonumber(ARGV[3]) then return {3} end "
 
 
 /* ---- store_redis.c ---- */
@@ -69,8 +70,9 @@ struct place *store_place(const struct store_redis *s, int32_t id); /* NULL when
 void store_lose(struct store_redis *s, struct partition *p, int answer); /* FENCED or FELL_BACK: the engine drops it */
 void store_send_save(struct store_redis *s, struct commit *c);
 void store_release_held(struct store_redis *s, struct place *place, bool send);
-/* Begin `script` with the keys that it compares by, and room for `records` further ones. */
-void store_begin_compared(struct store_redis *s, int script, const struct partition *p, uint32_t records);
+/* Begin `script` with the keys that it compares by, and room for `more` further ones; the values behind the keys. */
+void store_begin_compared(struct store_redis *s, int script, const struct partition *p, uint32_t more);
+void store_add_compared(struct store_redis *s, const struct partition *p);
 int64_t store_number(const redisReply *reply); /* OFFSET_NONE when it is not there */
 
 /* ---- store_redis_open.c ---- */

@@ -46,11 +46,13 @@ static void queue_load(struct store_redis *s, struct load *load)
     s->waiting_end = &load->next;
 }
 
-static int compare(const struct partition *p, const redisReply *fence, const redisReply *at)
+static int compare(const struct partition *p, const redisReply *fence, const redisReply *at, const redisReply *saves)
 {
     if (fence->type == REDIS_REPLY_STRING && store_number(fence) != p->fence)
         return ANSWER_FENCED;
-    return fence->type != REDIS_REPLY_STRING || store_number(at) < p->saved_next ? ANSWER_FELL_BACK : ANSWER_OK;
+    if (fence->type != REDIS_REPLY_STRING || store_number(at) < p->saved_next)
+        return ANSWER_FELL_BACK;
+    return p->saves > 0 && store_number(saves) < p->saves ? ANSWER_FELL_BACK : ANSWER_OK;
 }
 
 static void on_load(void *owner, void *of, enum redis_result result, const redisReply *reply)
@@ -63,15 +65,15 @@ static void on_load(void *owner, void *of, enum redis_result result, const redis
         queue_load(s, load); /* asked again when Redis is back, or by the tick */
         return;
     }
-    assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == load->n + 2);
-    int answer = compare(p, reply->element[0], reply->element[1]);
+    assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == load->n + 3);
+    int answer = compare(p, reply->element[0], reply->element[1], reply->element[2]);
     if (answer != ANSWER_OK)
         store_lose(s, p, answer);
     if (p->state == PARTITION_LOST) {
         answer_nothing(s, load);
     } else {
         for (uint32_t i = 0; i < load->n; i++) {
-            const redisReply *record = reply->element[i + 2];
+            const redisReply *record = reply->element[i + 3];
             bool found = record->type == REDIS_REPLY_STRING;
             load_done(s->in->engine, load->users[i], found ? (const uint8_t *)record->str : NULL,
                       found ? (size_t)record->len : 0);
@@ -88,6 +90,7 @@ static void send_load(struct store_redis *s, struct load *load)
     redis_begin(s->redis, "MGET");
     redis_add_key(s->redis, id, "fence", no_name);
     redis_add_key(s->redis, id, "at", no_name);
+    redis_add_key(s->redis, id, "saves", no_name);
     for (uint32_t i = 0; i < load->n; i++)
         redis_add_key(s->redis, id, "u:", (struct str){load->users[i]->name, load->users[i]->name_len});
     s->loads_in_flight++;

@@ -23,12 +23,12 @@ static const char open_text[] =
     "local fence = math.max((tonumber(old) or 0) + 1, tonumber(ARGV[1])) "
     "local text = string.format('%.0f', fence) "
     "redis.call('SET', KEYS[1], text) "
-    "return {text, redis.call('GET', KEYS[2])}";
+    "return {text, redis.call('GET', KEYS[2]), redis.call('GET', KEYS[3]), redis.call('GET', KEYS[4])}";
 
 static const char renew_text[] =
     COMPARE
-    "redis.call('SET', KEYS[1], ARGV[3]) "
-    "return {1, ARGV[3]}";
+    "redis.call('SET', KEYS[1], ARGV[4]) "
+    "return {1, ARGV[4]}";
 
 static void end_opening(struct store_redis *s, struct opening *opening)
 {
@@ -64,11 +64,14 @@ static void on_open(void *owner, void *of, enum redis_result result, const redis
     end_opening(s, opening);
     if (!p)
         return;
-    assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 2);
+    assert(reply->type == REDIS_REPLY_ARRAY && reply->elements == 4);
     struct place *place = calloc(1, sizeof *place);
     assert(place);
     *place = (struct place){.next = s->places, .partition = p};
     s->places = place;
+    int64_t saves = store_number(reply->element[2]);
+    p->saves = saves > 0 ? saves : 0;
+    p->erase_saved = store_number(reply->element[3]);
     partition_opened(s->in->engine, p, store_number(reply->element[0]), store_number(reply->element[1]));
 }
 
@@ -105,9 +108,8 @@ static void on_meta(void *owner, void *of, enum redis_result result, const redis
         return;
     }
     instance_ready(s->in, true, NULL);
-    redis_begin_script(s->redis, s->script_open, 2);
-    redis_add_key(s->redis, p->id, "fence", no_name);
-    redis_add_key(s->redis, p->id, "at", no_name);
+    store_begin_compared(s, s->script_open, p, 1);
+    redis_add_key(s->redis, p->id, "erased", no_name);
     redis_add_text(s->redis, "%lld", (long long)clock_wall_ms(s->in->clock));
     redis_send(s->redis, on_open, opening);
 }
@@ -185,8 +187,7 @@ static void renew(struct store_redis *s, struct place *place)
     int64_t fence = clock_wall_ms(s->in->clock);
     place->renewing = place->renew_in_flight = true;
     store_begin_compared(s, s->script_renew, p, 0);
-    redis_add_text(s->redis, "%lld", (long long)p->fence);
-    redis_add_text(s->redis, "%lld", (long long)p->saved_next);
+    store_add_compared(s, p);
     redis_add_text(s->redis, "%lld", (long long)(fence > p->fence ? fence : p->fence + 1));
     redis_send(s->redis, on_renew, place);
 }

@@ -59,12 +59,16 @@ struct partition {
     int32_t id;
     int64_t fence;           /* the store's; a smaller one is a zombie */
     int64_t committed;       /* C when it was taken over, -1 = none: events below run silently */
-    int64_t start;           /* where reading began (W) */
+    int64_t start;           /* where reading began: W, or the first event that came; negative = not known yet */
     int64_t read_next;       /* offset after the last event fetched */
     int64_t applied_next;    /* … after the last event computed */
     int64_t durable_next;    /* … below which every output is durable: what may be committed */
     int64_t committed_next;  /* … last committed, -1 = nothing yet */
     int64_t saved_next;      /* W as last saved, -1 = none */
+    int64_t saves;           /* the store's: saves it has acknowledged; fewer there than here means that it lost some */
+    int64_t erase_next;      /* erasure log: the offset after the last erasure taken, -1 = none yet */
+    int64_t erase_done;      /* … below which every erasure is saved and its receipt durable */
+    int64_t erase_saved;     /* erase_done as last saved; the store sets it before partition_opened() */
     int64_t low;             /* earliest offset that is still retained, -1 = not known; the source sets it when it meets
                                 a hole in the offsets, before the event behind the hole */
     int64_t high;            /* end of the partition as last heard from the source, -1 = not known */
@@ -73,7 +77,7 @@ struct partition {
     bool degraded;           /* reading began above W: events are missing from its records */
     bool reopen;             /* dropped though the group may still say that it is ours: ask the source when it is gone */
     int64_t reassigned;      /* assigned again while still closing: its C, OFFSET_NONE; INT64_MIN = not */
-    uint32_t in_work;        /* events of it in batches */
+    uint32_t in_work;        /* events of it in batches, and erasures */
     struct save *save;       /* the save under way, NULL = none */
     int64_t save_retry_ms;   /* monotonic: not before this */
     uint64_t saved_ms, committed_ms; /* monotonic: when W and C last moved */
@@ -94,6 +98,20 @@ enum flow_kind {
     FLOW_RESUME,
     FLOW_DRAIN,   /* to the source: the daemon is stopping; hand over nothing more. To sinks: send what is queued now */
     FLOW_TICK,    /* to all, every 100 ms: timers, gauges */
+    FLOW_ERASE,   /* to all: `erasure` takes place: forget what you keep of the user beside the sections that `record`
+                     describes (the engine empties those), outside of this process too; ticket_hold_save() until it is gone */
+    FLOW_ERASED,  /* to sinks: `erasure` is durable in the store: send a receipt; ticket_hold() until that is durable */
+};
+
+/* A user that is to be forgotten. Valid during the call; names it, for it may not be in the table at FLOW_ERASED. */
+struct erasure {
+    struct user *user;           /* ERASE: the record, still with its old content; NULL at ERASED */
+    struct str name;
+    int32_t partition;
+    int64_t offset;              /* of the request in the erasure log, OFFSET_NONE = it came another way */
+    int64_t erased_ms;           /* events of this time or older are refused from now on */
+    int64_t saved_ms;            /* ERASED: wall clock when the store had acknowledged it */
+    struct ticket *ticket;
 };
 
 enum { OFFSET_EARLIEST = -2, OFFSET_NONE = -1 };
@@ -103,6 +121,7 @@ struct flow {
     struct partition *partition; /* OPEN, START, CLOSED */
     int32_t id;                  /* REOPEN */
     int64_t offset;              /* START */
+    const struct erasure *erasure; /* ERASE, ERASED */
 };
 
 /* What the engine asks of `commit`. */
@@ -127,6 +146,7 @@ struct commit_offset {
 struct commit {
     struct partition *partition;
     int64_t offset;
+    int64_t erase_offset;    /* store only: erase_done, to be kept beside W; -1 = none */
     struct save_item *items; /* [n], store only */
     uint32_t n;
     struct commit_offset *offsets; /* [offsets_n], transactional sink only; may be 0 */
@@ -178,6 +198,12 @@ void partition_lost(struct engine *engine, int32_t id);    /* somebody else has 
 void engine_input_partitions_set(struct engine *engine, int32_t partitions);
 int32_t engine_input_partitions(const struct engine *engine);
 void engine_input_ended(struct engine *engine);            /* a file came to its end: drain and stop */
+/* Forget `user` in `partition`: events of erased_ms or older are not contained in the record any more and are refused
+ * from now on. `offset` is its place in the log of erasures, which the source reads from p->erase_next on; OFFSET_NONE
+ * without one. Not from within `run`. False: too many under way, call again later. No batch is filled before all
+ * erasures that were accepted have been applied, so a source that hands over the erasures it finds before it starts a
+ * partition keeps a replay from bringing a user back even for a moment. */
+bool engine_erase(struct engine *engine, int32_t partition, struct str user, int64_t erased_ms, int64_t offset);
 /* Store: the answer to FLOW_OPEN; `saved` is W or OFFSET_NONE. */
 void partition_opened(struct engine *engine, struct partition *p, int64_t fence, int64_t saved);
 /* Store: somebody took the partition from us (fence refused). */

@@ -21,6 +21,9 @@ enum user_state {
     USER_READY,
 };
 
+/* A tombstone on its way to the store. */
+enum user_tombstone { TOMBSTONE_NONE /* or saved */, TOMBSTONE_UNSAVED, TOMBSTONE_SAVING };
+
 struct batch;
 
 struct partition;
@@ -49,6 +52,7 @@ struct user {
     uint16_t name_len;
     uint8_t state;           /* enum user_state */
     bool degraded;           /* events are known to be missing from it; reported with each score */
+    uint8_t tombstone;       /* enum user_tombstone */
     bool serving_queued;
     bool fresh;              /* the store had no record of this user, or it was unreadable */
     char name[];             /* name_len bytes and a NUL; the sections follow at users_sections_offset() */
@@ -131,6 +135,8 @@ size_t record_encode(struct engine *engine, struct user *user, uint8_t *out, siz
 /* Fill a USER_LOADING record from bytes. -1 with a text: not ours, wrong version or checksum, cut short; the sections
  * are then zeroed. An unknown section is passed over; a missing one stays zeroed. */
 int record_decode(struct engine *engine, struct user *user, const uint8_t *bytes, size_t n, struct error *err);
+/* Zero the sections that are saved: the record then contains no event. */
+void record_empty(struct engine *engine, struct user *user);
 size_t record_bytes_max(struct engine *engine); /* of any record */
 
 #endif
