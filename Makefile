@@ -94,7 +94,7 @@ cases: $(B)/gaitd
 	tests/cases.py --gaitd $(B)/gaitd $(CASES)
 
 SIM     := $(B)/tests/sim
-$(SIM): $(B)/tests/sim.o $(B)/tests/sim_world.o $(B)/tests/sim_modules.o $(B)/tests/oracle.o $(B)/libgait.a
+$(SIM): $(addprefix $(B)/tests/,sim.o sim_world.o sim_modules.o sim_compare.o oracle.o) $(B)/libgait.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The simulator: SEEDS histories of faults, FROM the first seed.
@@ -102,6 +102,10 @@ SEEDS   ?= 200
 FROM    ?= 1
 sim: $(SIM)
 	$(SIM) --seeds $(SEEDS) --from $(FROM)
+
+# The bugs that can be planted into it: each has to be found.
+sim-bugs: $(SIM)
+	$(SIM) --prove
 
 # A real Apache Kafka for tests and demo, from Maven Central into build/kafka.
 kafka-dist: build/kafka/.done
@@ -169,7 +173,7 @@ sanitized:
 
 test: test-deps
 	$(MAKE) all $(UNITS)
-	$(MAKE) units units-isa cases sim tidy pages
+	$(MAKE) units units-isa cases sim sim-bugs tidy pages
 	$(MAKE) e2e
 	$(MAKE) sanitized
 	$(MAKE) fuzz
@@ -217,7 +221,7 @@ docs: $(B)/gaitd
 clean:
 	rm -rf build build-san build-fuzz
 
-.PHONY: bench demo-model all objects units units-isa cases sim tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e fuzz fuzz-run \
-        sanitized test demo demo-kafka clean bench-decode bench-lstm bench-window
+.PHONY: bench demo-model all objects units units-isa cases sim sim-bugs tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e \
+        fuzz fuzz-run sanitized test demo demo-kafka clean bench-decode bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)

@@ -40,11 +40,12 @@ static void run(struct world *w, struct member *m)
         assert(steps < 100000);
         w->now_ns += 1000000;
         serve(w, m);
+        source_feed(m);
         engine_step(m->engine);
         bool done = true;
         for (int p = 0; p < PARTITIONS; p++) {
             const struct partition *part = engine_partition(m->engine, p);
-            done = done && part && part->applied_next == w->log_n[p];
+            done = done && part && part->applied_next == w->log_n[p] && part->erase_done + (w->erasures_n == 0) == w->erasures_n;
         }
         if (done && !drained) {
             engine_drain(m->engine, 0);
@@ -54,7 +55,7 @@ static void run(struct world *w, struct member *m)
     serve(w, m);
 }
 
-void oracle_work_out(struct oracle *oracle, const struct world *disturbed)
+void oracle_work_out(struct oracle *oracle, const struct world *disturbed, bool erasures)
 {
     struct world *w = calloc(1, sizeof *w);
     assert(w);
@@ -64,7 +65,11 @@ void oracle_work_out(struct oracle *oracle, const struct world *disturbed)
     for (int p = 0; p < PARTITIONS; p++) {
         w->log[p] = disturbed->log[p];
         w->log_n[p] = w->log_end[p] = disturbed->log_n[p];
-        w->committed[p] = w->w[p] = -1;
+        w->committed[p] = w->w[p] = w->erased[p] = -1;
+    }
+    if (erasures) {
+        memcpy(w->erasures, disturbed->erasures, sizeof w->erasures);
+        w->erasures_n = w->erasures_end = disturbed->erasures_n;
     }
     struct member *m = &w->members[0];
     m->world = w;

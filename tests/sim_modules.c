@@ -72,6 +72,21 @@ void source_lost(struct member *m)
     }
 }
 
+/* All those that are there when a partition starts come before its clicks. */
+void source_feed(struct member *m)
+{
+    for (int32_t p = 0; p < PARTITIONS; p++) {
+        struct held *h = &m->held[p];
+        for (; h->reading && h->erasures < m->world->erasures_end; h->erasures++) {
+            const struct sim_erasure *erasure = &m->world->erasures[h->erasures];
+            char name[16];
+            snprintf(name, sizeof name, "u%u", erasure->user);
+            if (!engine_erase(m->engine, p, str_of(name), erasure->erased_ms, h->erasures))
+                break;
+        }
+    }
+}
+
 static void source_run(struct instance *in, struct batch *b)
 {
     struct member *m = in->self;
@@ -80,7 +95,7 @@ static void source_run(struct instance *in, struct batch *b)
     for (uint32_t tries = 0; tries < want && b->n < b->cap && !m->paused && !m->draining; tries++) {
         int32_t p = (int32_t)world_random(w, PARTITIONS);
         struct held *h = &m->held[p];
-        if (!h->reading || h->position >= w->log_end[p])
+        if (!h->reading || h->position >= w->log_end[p] || h->erasures < h->erasures_first)
             continue;
         if (h->position > 0 && world_chance(w, 10))
             h->position--; /* delivered a second time */
@@ -100,6 +115,8 @@ static void source_flow(struct instance *in, const struct flow *flow)
     case FLOW_START:
         h->reading = true;
         h->position = flow->offset < 0 ? 0 : flow->offset;
+        h->erasures = flow->partition->erase_next < 0 ? 0 : flow->partition->erase_next;
+        h->erasures_first = m->world->erasures_end;
         break;
     case FLOW_CLOSED:
         h->reading = false;
@@ -160,6 +177,7 @@ static struct request *ask_compared(struct member *m, enum request_kind kind, co
     r->generation = p->generation;
     r->fence = m->held[p->id].fence;
     r->saved = p->saved_next;
+    r->saves = p->saves;
     return r;
 }
 
@@ -203,6 +221,7 @@ static void store_commit(struct instance *in, struct commit *c)
     struct member *m = in->self;
     struct request *r = ask_compared(m, REQUEST_SAVE, c->partition);
     r->offset = c->offset;
+    r->erased = m->world->bug == BUG_RECEIPT_TOO_EARLY ? c->partition->erase_next : c->erase_offset;
     r->commit = c;
     r->items = calloc(USERS, sizeof *r->items);
     assert(r->items);
@@ -220,6 +239,8 @@ static void opened(struct member *m, struct request *r)
         return;
     struct held *h = &m->held[r->partition];
     h->fence = r->new_fence;
+    p->saves = r->saves;
+    p->erase_saved = r->erased;
     partition_opened(m->engine, p, (int64_t)r->new_fence, r->offset);
 }
 
@@ -241,6 +262,8 @@ static void saved(struct member *m, struct request *r)
 {
     if (!r->ok)
         refused(m, r);
+    else
+        r->commit->partition->saves = r->saves;
     commit_done(m->engine, store_of(m), r->commit, r->ok);
 }
 
@@ -346,20 +369,34 @@ static int sink_open(struct instance *in, bool check, struct error *err)
     return sim_open(in, check, err);
 }
 
-static void send_output(struct member *m, const struct batch *b, char kind, const struct event *event, uint64_t sum)
+static void send_output(struct member *m, struct ticket *ticket, const struct output *output)
 {
     struct world *w = m->world;
-    struct output output = {.partition = event->partition, .offset = event->offset, .kind = kind, .sum = sum};
     if (w->exactly_once) {
-        outputs_add(&m->transaction, &output);
+        outputs_add(&m->transaction, output);
         return;
     }
     struct request *r = ask_broker(m, REQUEST_OUTPUT);
-    r->output = output;
+    r->output = *output;
     if (w->bug != BUG_SAVE_BEFORE_ACK) {
-        r->ticket = b->ticket;
-        ticket_hold(b->ticket, 1);
+        r->ticket = ticket;
+        ticket_hold(ticket, 1);
     }
+}
+
+static void send_event(struct member *m, const struct batch *b, char kind, const struct event *event, uint64_t sum)
+{
+    send_output(m, b->ticket,
+                &(struct output){.partition = event->partition, .offset = event->offset, .kind = kind, .sum = sum});
+}
+
+static void sink_flow(struct instance *in, const struct flow *flow)
+{
+    struct member *m = in->self;
+    if (flow->kind != FLOW_ERASED)
+        return;
+    const struct erasure *erasure = flow->erasure;
+    send_output(m, erasure->ticket, &(struct output){.partition = erasure->partition, .offset = erasure->offset, .kind = 'r'});
 }
 
 static void sink_run(struct instance *in, struct batch *b)
@@ -373,12 +410,12 @@ static void sink_run(struct instance *in, struct batch *b)
         if (event->silent)
             continue;
         if (event->verdict == EVENT_OK && b->scores[i].publish)
-            send_output(in->self, b, 's', event, output_sum(text, output_score(b, i, text, sizeof text)));
+            send_event(in->self, b, 's', event, output_sum(text, output_score(b, i, text, sizeof text)));
         if (alerted)
-            send_output(in->self, b, 'a', event,
+            send_event(in->self, b, 'a', event,
                         output_sum(text, output_alert(b, &b->alerts[alert - 1], text, sizeof text)));
         if (event_verdict_is_dead(event->verdict))
-            send_output(in->self, b, 'd', event, output_sum(event->raw.at, event->raw.len));
+            send_event(in->self, b, 'd', event, output_sum(event->raw.at, event->raw.len));
     }
 }
 
@@ -460,5 +497,6 @@ const struct module sim_sink = {
     .stage = STAGE_SINK,
     .open = sink_open,
     .run = sink_run,
+    .flow = sink_flow,
     .commit = sink_commit,
 };

@@ -17,6 +17,8 @@ const char *const bug_names[BUGS] = {
     [BUG_RESUME_AT_C] = "resume-at-c",
     [BUG_DROP_TOMBSTONE] = "drop-tombstone",
     [BUG_IGNORE_TAIL_LOSS] = "ignore-tail-loss",
+    [BUG_UNCOUNTED_SAVES] = "uncounted-saves",
+    [BUG_RECEIPT_TOO_EARLY] = "receipt-too-early",
     [BUG_KEEP_FENCE] = "keep-fence",
     [BUG_COMMIT_POISONED] = "commit-poisoned",
 };
@@ -53,6 +55,15 @@ struct bytes bytes_copy(const uint8_t *at, size_t n)
     assert(b.at);
     memcpy(b.at, at, n);
     return b;
+}
+
+/* The one who asked for an erasure reads the receipts; nobody else does. */
+void world_output(struct world *w, const struct output *output)
+{
+    if (output->kind == 'r')
+        w->erasures[output->offset].receipts[output->partition]++;
+    else
+        outputs_add(&w->outputs, output);
 }
 
 void outputs_add(struct outputs *outputs, const struct output *output)
@@ -108,7 +119,8 @@ static struct undo *journal(struct world *w, int32_t p, int32_t user)
 {
     assert(w->journal_n < JOURNAL_MAX);
     struct undo *u = &w->journal[w->journal_n++];
-    *u = (struct undo){.partition = p, .user = user, .old_fence = w->fence[p], .old_w = w->w[p]};
+    *u = (struct undo){.partition = p, .user = user, .old_fence = w->fence[p], .old_w = w->w[p],
+                       .old_saves = w->saves[p], .old_erased = w->erased[p]};
     if (user >= 0)
         u->old = w->records[p][user];
     return u;
@@ -125,6 +137,8 @@ void redis_lose_tail(struct world *w, size_t writes)
         }
         w->fence[u->partition] = u->old_fence;
         w->w[u->partition] = u->old_w;
+        w->saves[u->partition] = u->old_saves;
+        w->erased[u->partition] = u->old_erased;
     }
 }
 
@@ -135,7 +149,8 @@ void redis_flush(struct world *w)
     w->journal_n = 0;
     for (int p = 0; p < PARTITIONS; p++) {
         w->fence[p] = 0;
-        w->w[p] = -1;
+        w->w[p] = w->erased[p] = -1;
+        w->saves[p] = 0;
         for (int u = 0; u < USERS; u++) {
             free(w->records[p][u].at);
             w->records[p][u] = (struct bytes){0};
@@ -144,14 +159,16 @@ void redis_flush(struct world *w)
 }
 
 /* Is the caller the owner, and is what was acknowledged to it still here? W may be further than it knows, by a save whose
- * answer was lost; every save with records in it moves W, so none can be lost unseen. */
+ * answer was lost. A save of tombstones need not move W, so the saves are counted too. */
 static bool is_current(struct world *w, const struct request *r)
 {
     if (w->bug == BUG_SKIP_FENCE)
         return true;
     if (w->fence[r->partition] != r->fence)
         return false;
-    return w->bug == BUG_IGNORE_TAIL_LOSS || w->w[r->partition] >= r->saved;
+    if (w->bug == BUG_IGNORE_TAIL_LOSS)
+        return true;
+    return w->w[r->partition] >= r->saved && (w->bug == BUG_UNCOUNTED_SAVES || w->saves[r->partition] >= r->saves);
 }
 
 static void redis_open(struct world *w, struct request *r)
@@ -159,6 +176,8 @@ static void redis_open(struct world *w, struct request *r)
     journal(w, r->partition, -1);
     w->fence[r->partition] = r->new_fence;
     r->offset = w->w[r->partition];
+    r->erased = w->erased[r->partition];
+    r->saves = w->saves[r->partition];
     if (w->bug == BUG_RESUME_AT_C && r->offset >= 0)
         r->offset = w->committed[r->partition] >= 0 ? w->committed[r->partition] : r->offset;
     r->ok = true;
@@ -192,6 +211,14 @@ static void redis_load(struct world *w, struct request *r)
         forget_next(&r->bytes);
 }
 
+/* An erased user of whom nothing has come since. */
+static bool is_tombstone(const struct bytes *record)
+{
+    int64_t next;
+    memcpy(&next, record->at + 16, sizeof next);
+    return (record->at[5] & 2) && next < 0;
+}
+
 static void redis_save(struct world *w, struct request *r)
 {
     int32_t p = r->partition;
@@ -203,10 +230,17 @@ static void redis_save(struct world *w, struct request *r)
         if (!r->items[u].at)
             continue;
         journal(w, p, u);
+        if (w->bug == BUG_DROP_TOMBSTONE && is_tombstone(&r->items[u])) {
+            w->records[p][u] = (struct bytes){0};
+            continue;
+        }
         w->records[p][u] = r->items[u];
         r->items[u] = (struct bytes){0};
     }
     journal(w, p, -1);
+    r->saves = ++w->saves[p];
+    if (r->erased > w->erased[p])
+        w->erased[p] = r->erased;
     int64_t to = r->offset + (w->bug == BUG_W_TOO_FAR ? (int64_t)world_random(w, 3) : 0);
     if (to > w->w[p])
         w->w[p] = to;
@@ -249,7 +283,7 @@ static void broker_transaction(struct world *w, const struct member *m, struct r
     if (!r->ok)
         return;
     for (size_t i = 0; i < r->outputs.n; i++)
-        outputs_add(&w->outputs, &r->outputs.at[i]);
+        world_output(w, &r->outputs.at[i]);
     for (int p = 0; p < PARTITIONS; p++)
         if (r->offsets[p] >= 0)
             w->committed[p] = r->offsets[p];
@@ -263,7 +297,7 @@ bool broker_execute(struct world *w, struct member *m)
     r->executed = r->ok = true;
     switch (r->kind) {
     case REQUEST_OUTPUT:
-        outputs_add(&w->outputs, &r->output);
+        world_output(w, &r->output);
         break;
     case REQUEST_OFFSET:
         r->ok = r->joined == w->joined[m->index] && w->owner[r->partition] == m->index;

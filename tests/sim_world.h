@@ -6,6 +6,7 @@
  *   sim_world.c    the servers: what the broker and Redis do with a request at the moment it reaches them
  *   sim_modules.c  source, store and sink of the engine, speaking to those servers through queues
  *   oracle.c       what records and outputs must be, worked out naively from the log
+ *   sim_compare.c  compares
  *
  * Each member (a gaitd) has one connection to each server. Requests are executed and answered in order; a broken
  * connection loses answers, or requests and answers, but never their order. */
@@ -14,7 +15,7 @@
 
 #include "../daemon/engine.h"
 
-enum { PARTITIONS = 3, USERS = 12, EVENTS_MAX = 160, MEMBERS = 3, REQUESTS_MAX = 4096, JOURNAL_MAX = 1 << 16 };
+enum { PARTITIONS = 3, USERS = 12, ERASURES = 3, EVENTS_MAX = 160, MEMBERS = 3, REQUESTS_MAX = 4096, JOURNAL_MAX = 1 << 16 };
 
 /* Mistakes that can be planted, to prove that the simulator finds them. */
 enum bug {
@@ -26,6 +27,8 @@ enum bug {
     BUG_RESUME_AT_C,         /* reading begins at the committed offset instead of W */
     BUG_DROP_TOMBSTONE,      /* an erased user's record is deleted instead of marked */
     BUG_IGNORE_TAIL_LOSS,    /* the store does not notice that acknowledged saves are gone */
+    BUG_UNCOUNTED_SAVES,     /* … or does not when nothing but tombstones is gone */
+    BUG_RECEIPT_TOO_EARLY,   /* the position in the log of erasures is saved before the receipt is out */
     BUG_KEEP_FENCE,          /* a new connection goes on with the old fence, though the old one may not be dead */
     BUG_COMMIT_POISONED,     /* a transaction with outputs of a lost partition is committed */
     BUGS
@@ -42,11 +45,21 @@ struct log_event {
     char text[360]; /* JSON */
 };
 
+/* A request to forget a user. The log of its partition holds no event before `offset` that is newer than erased_ms, and
+ * goes on only when the receipt is there: what is to be contained afterwards does then not depend on who was faster. */
+struct sim_erasure {
+    uint32_t user;
+    int32_t partition;
+    int64_t offset, erased_ms;
+    unsigned receipts[PARTITIONS];
+};
+
 /* A message in an output topic. `sum` is a hash of the JSON text. */
 struct output {
     int32_t partition;
     int64_t offset;
-    char kind;     /* 's'core, 'a'lert, 'd'ead letter */
+    char kind;     /* 's'core, 'a'lert, 'd'ead letter, 'r'eceipt of an erasure */
+    bool optional; /* oracle: may also be missing */
     uint64_t sum;
 };
 
@@ -67,7 +80,9 @@ struct request {
     uint64_t generation;       /* the engine's, of the partition */
     uint64_t fence, new_fence; /* what the member holds; open, renew: what it wants */
     int64_t saved;             /* the W that the member knows to be saved */
+    int64_t saves;             /* … and how many saves */
     int64_t offset;            /* W or C to write; W read; C read */
+    int64_t erased;            /* how far the log of erasures was worked off, to write; read */
     uint32_t user;             /* load */
     struct user *record;       /* load */
     struct bytes bytes;        /* load: the answer */
@@ -93,6 +108,8 @@ struct held {
     bool revoking;
     bool reading;
     int64_t position;
+    int64_t erasures;          /* handed to the engine so far */
+    int64_t erasures_first;    /* … before any click is read */
     uint64_t fence;
     uint64_t question;         /* of C; only the answer to the last one counts */
 };
@@ -121,7 +138,7 @@ struct undo {
     int32_t user;              /* -1: fence, W and save number */
     struct bytes old;
     uint64_t old_fence;
-    int64_t old_w;
+    int64_t old_w, old_saves, old_erased;
 };
 
 struct world {
@@ -134,6 +151,9 @@ struct world {
     struct log_event *log[PARTITIONS];
     int64_t log_n[PARTITIONS];      /* events there will be */
     int64_t log_end[PARTITIONS];    /* events there are by now */
+    struct sim_erasure erasures[ERASURES];
+    int64_t erasures_n, erasures_end; /* that there will be, that there are by now */
+    bool healing;
 
     /* broker */
     int64_t committed[PARTITIONS];
@@ -147,6 +167,7 @@ struct world {
     struct bytes records[PARTITIONS][USERS];
     uint64_t fence[PARTITIONS];     /* 0 = no such key */
     int64_t w[PARTITIONS];
+    int64_t saves[PARTITIONS], erased[PARTITIONS];
     uint64_t fences;                /* given so far: never the same twice */
     struct connection late;         /* saves of broken connections that Redis has still not read */
     struct undo *journal;
@@ -160,6 +181,7 @@ uint64_t world_random(struct world *w, uint64_t below);
 bool world_chance(struct world *w, unsigned per_mille);
 void world_say(const struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 struct bytes bytes_copy(const uint8_t *at, size_t n);
+void world_output(struct world *w, const struct output *output);
 void outputs_add(struct outputs *outputs, const struct output *output);
 struct request *connection_ask(struct connection *c, enum request_kind kind);
 bool is_zombie(const struct member *m);
@@ -184,6 +206,7 @@ void broker_reset(struct member *m);
 void source_assign(struct member *m, int32_t partition);
 void source_revoke(struct member *m, int32_t partition);
 void source_lost(struct member *m);
+void source_feed(struct member *m);  /* erasures that are there go to the engine */
 uint64_t output_sum(const char *text, size_t n);
 
 /* ---- oracle.c ---- */
@@ -192,7 +215,10 @@ struct oracle {
     struct bytes records[PARTITIONS][USERS];
 };
 struct config *sim_config(struct member *m, int batch_events, int table_kb); /* sim.c */
-void oracle_work_out(struct oracle *oracle, const struct world *w);
+void oracle_work_out(struct oracle *oracle, const struct world *w, bool erasures);
 void oracle_free(struct oracle *oracle);
+
+/* ---- sim_compare.c ---- */
+const char *world_compare(struct world *w, char *text, size_t cap); /* NULL when all is right, else `text` */
 
 #endif
