@@ -7,6 +7,8 @@
 // a step does what can be done and returns, whoever runs the loop calls again when engine_wake() asked for it.
 #include "engine.h"
 
+#include "watch.h"
+
 #include "gait/log.h"
 
 #include <assert.h>
@@ -20,7 +22,10 @@ const struct metric engine_metrics[] = {
     {"gait_batches_total", METRIC_COUNTER, NULL, "Batches computed."},
     {"gait_waves_total", METRIC_COUNTER, NULL, "Waves computed: the k-th event of each user of a batch is wave k."},
     {"gait_stage_seconds_total", METRIC_COUNTER, "stage", "Time spent in each stage, in seconds."},
+    {"gait_stage_batch_seconds", METRIC_HISTOGRAM, "stage", "Time that one batch spent in a stage, in seconds."},
     {"gait_own_latency_seconds", METRIC_HISTOGRAM, NULL, "From an event fetched to its outputs handed over, in seconds."},
+    {"gait_end_to_end_seconds", METRIC_HISTOGRAM, NULL, "From the log's time of an event to its outputs handed over, by "
+     "the wall clock, in seconds; replayed events and those without a time of the log do not count."},
     {"gait_records_saved_total", METRIC_COUNTER, NULL, "User records written to the store."},
     {"gait_saves_failed_total", METRIC_COUNTER, NULL, "Save calls that the store refused or lost; they are tried again."},
     {"gait_save_seconds", METRIC_HISTOGRAM, NULL, "From a save sent to its answer, in seconds."},
@@ -50,10 +55,13 @@ static void metrics_bind(struct engine *e)
         e->m_result[i] = metric_cell(m, "gait_events_total", event_verdict_name((enum event_verdict)i));
     for (int i = 0; i < STAGES; i++)
         e->m_stage[i] = metric_cell(m, "gait_stage_seconds_total", stage_name((enum stage)i));
+    for (int i = 0; i < STAGES; i++)
+        e->m_stage_batch[i] = metric_cell(m, "gait_stage_batch_seconds", stage_name((enum stage)i));
     e->m_silent = metric_cell(m, "gait_events_silent_total", NULL);
     e->m_batches = metric_cell(m, "gait_batches_total", NULL);
     e->m_waves = metric_cell(m, "gait_waves_total", NULL);
     e->m_own = metric_cell(m, "gait_own_latency_seconds", NULL);
+    e->m_end_to_end = metric_cell(m, "gait_end_to_end_seconds", NULL);
     e->m_saved = metric_cell(m, "gait_records_saved_total", NULL);
     e->m_save_failed = metric_cell(m, "gait_saves_failed_total", NULL);
     e->m_save_time = metric_cell(m, "gait_save_seconds", NULL);
@@ -284,6 +292,8 @@ static void run_stage(struct engine *e, enum stage stage, struct batch *b)
             e->instances[i].module->run(&e->instances[i], b);
     uint64_t now = clock_mono_ns(&e->clock);
     metric_add(e->m_stage[stage], (double)(now - b->phase_ns) * 1e-9);
+    if (b->n > 0) /* asking an idle source is no batch */
+        metric_observe_ns(e->m_stage_batch[stage], now - b->phase_ns, 1);
     b->phase_ns = now;
 }
 
@@ -362,6 +372,26 @@ static void observe_latency(struct engine *e, const struct batch *b)
     }
 }
 
+/* The log's time is in whole milliseconds, so events of one millisecond are observed together. */
+static void observe_end_to_end(struct engine *e, const struct batch *b)
+{
+    int64_t now_ms = clock_wall_ms(&e->clock), log_ms = 0;
+    uint64_t times = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct event *event = &b->events[i];
+        if (event->silent || event->log_ms <= 0)
+            continue;
+        if (event->log_ms != log_ms && times > 0) {
+            metric_observe_ns(e->m_end_to_end, now_ms > log_ms ? (uint64_t)(now_ms - log_ms) * 1000000 : 0, times);
+            times = 0;
+        }
+        log_ms = event->log_ms;
+        times++;
+    }
+    if (times > 0)
+        metric_observe_ns(e->m_end_to_end, now_ms > log_ms ? (uint64_t)(now_ms - log_ms) * 1000000 : 0, times);
+}
+
 /* window → model → score → rule → sink. */
 static void compute_batch(struct engine *e, struct batch_slot *slot)
 {
@@ -375,6 +405,9 @@ static void compute_batch(struct engine *e, struct batch_slot *slot)
     run_stage(e, STAGE_RULE, b);
     run_stage(e, STAGE_SINK, b);
     observe_latency(e, b);
+    observe_end_to_end(e, b);
+    if (e->watch)
+        watch_batch(e->watch, b, b->phase_ns);
     metric_add(e->m_batches, 1);
     metric_add(e->m_waves, b->waves);
     batch_finish(e, slot);

@@ -11,6 +11,8 @@
 
 enum { INSTANCES_MAX = CONFIG_MODULES_MAX, BATCHES_MAX = 8, TICKETS_MAX = 8192, SAVES_MAX = 8, ERASES_MAX = 256 };
 
+struct watch;
+
 enum batch_state { BATCH_FREE, BATCH_RESOLVING, BATCH_LOADING };
 
 /* A batch and what the engine alone knows of it. */
@@ -124,10 +126,12 @@ struct engine {
     bool source_paused;
     uint64_t progress_ms;                  /* when a batch was last computed or none was waiting */
 
+    struct watch *watch;                   /* set by whoever serves the pages; NULL = nobody looks */
     void (*wake)(void *self);              /* set by whoever runs the loop */
     void *wake_self;
 
-    struct metric_cell *m_result[EVENT_VERDICTS], *m_silent, *m_batches, *m_waves, *m_stage[STAGES], *m_own;
+    struct metric_cell *m_result[EVENT_VERDICTS], *m_silent, *m_batches, *m_waves, *m_stage[STAGES], *m_stage_batch[STAGES];
+    struct metric_cell *m_own, *m_end_to_end;
     struct metric_cell *m_saved, *m_save_failed, *m_committed, *m_table_users, *m_table_used, *m_table_clean;
     struct metric_cell *m_ready, *m_unsaved_age, *m_loads, *m_bad_records, *m_gap, *m_state_lost, *m_fenced;
     struct metric_cell *m_save_time, *m_partitions, *m_aborted, *m_erased;

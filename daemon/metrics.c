@@ -178,15 +178,31 @@ double metrics_sum(const struct metrics *m, const char *name)
 
 /* ---- text --------------------------------------------------------------------------------------------------------- */
 
-static void write_escaped(const char *text, FILE *out)
+static void write_escaped(const char *text, size_t len, FILE *out)
 {
-    for (; *text; text++) {
+    for (; len-- > 0; text++) {
         if (*text == '\\' || *text == '"')
             fputc('\\', out);
         if (*text == '\n')
             fputs("\\n", out);
         else
             fputc(*text, out);
+    }
+}
+
+/* label="value", for several labels each with its own part of the value. */
+static void write_labels(const char *names, const char *values, FILE *out)
+{
+    for (;;) {
+        size_t name_len = strcspn(names, ","), len = strcspn(values, METRIC_VALUES_SEPARATOR);
+        fprintf(out, "%.*s=\"", (int)name_len, names);
+        write_escaped(values, names[name_len] ? len : strlen(values), out);
+        fputc('"', out);
+        if (!names[name_len])
+            return;
+        fputc(',', out);
+        names += name_len + 1;
+        values += values[len] ? len + 1 : len;
     }
 }
 
@@ -200,22 +216,22 @@ static void write_name(const struct row *row, const struct cell *cell, const cha
     }
     fputc('{', out);
     if (cell->label_value) {
-        fprintf(out, "%s=\"", row->metric->label);
-        write_escaped(cell->label_value, out);
-        fputs(le ? "\"," : "\"", out);
+        write_labels(row->metric->label, cell->label_value, out);
+        if (le)
+            fputc(',', out);
     }
     if (le)
         fprintf(out, "le=\"%s\"", le);
     fputs("} ", out);
 }
 
-/* The fine buckets serve quantiles; the exposition shows every second doubling, which is what a graph can use. */
+/* The fine buckets serve quantiles; the exposition shows each doubling, which is what a graph can use. */
 static void write_histogram(const struct row *row, const struct cell *cell, FILE *out)
 {
     uint64_t below = 0;
     for (size_t i = 0; i < METRIC_BUCKETS; i++) {
         below += cell->cell.buckets[i];
-        if (i % (2 * BUCKETS_PER_DOUBLING) != 0)
+        if (i % BUCKETS_PER_DOUBLING != 0)
             continue;
         char le[32];
         snprintf(le, sizeof le, "%g", bucket_upper_seconds(i));

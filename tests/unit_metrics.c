@@ -12,6 +12,7 @@
 static const struct metric table[] = {
     {"gait_plain_total", METRIC_COUNTER, NULL, "Plain."},
     {"gait_by_kind", METRIC_GAUGE, "kind", "By kind."},
+    {"gait_pair", METRIC_GAUGE, "left,right", "Of two labels."},
     {"gait_time_seconds", METRIC_HISTOGRAM, NULL, "Time, in seconds."},
     {NULL, 0, NULL, NULL},
 };
@@ -57,6 +58,20 @@ static void test_label_values_are_escaped_and_bounded(void **state)
     }
     assert_ptr_equal(metric_cell(metrics, "gait_by_kind", "k1400"), metric_cell(metrics, "gait_by_kind", "other"));
     assert_int_equal(metrics_sum(metrics, "gait_by_kind"), 1502);
+    metrics_destroy(&metrics);
+}
+
+static void test_several_labels(void **state)
+{
+    (void)state;
+    struct metrics *metrics = metrics_create();
+    metrics_declare(metrics, table);
+    metric_set(metric_cell(metrics, "gait_pair", "a\"" METRIC_VALUES_SEPARATOR "b"), 1);
+    metric_set(metric_cell(metrics, "gait_pair", "alone"), 1);
+    char *text = text_of(metrics);
+    assert_non_null(strstr(text, "gait_pair{left=\"a\\\"\",right=\"b\"} 1\n"));
+    assert_non_null(strstr(text, "gait_pair{left=\"alone\",right=\"\"} 1\n"));
+    free(text);
     metrics_destroy(&metrics);
 }
 
@@ -152,6 +167,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_row_without_label_shows_as_zero),
         cmocka_unit_test(test_label_values_are_escaped_and_bounded),
+        cmocka_unit_test(test_several_labels),
         cmocka_unit_test(test_pointers_stay),
         cmocka_unit_test(test_quantiles),
         cmocka_unit_test(test_every_value_lies_below_its_bucket),

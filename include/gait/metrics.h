@@ -11,12 +11,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#define METRIC_VALUES_SEPARATOR "\x1f"
+
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metric {
     const char *name;  /* "gait_events_total"; NULL ends a table */
     enum metric_kind kind;
-    const char *label; /* the label's name, or NULL for a single cell */
+    const char *label; /* the label's name, or NULL for a single cell; several: "version,compiler", and a cell's label
+                        * value then holds as many parts, METRIC_VALUES_SEPARATOR between them */
     const char *help;  /* one sentence, with the unit */
 };
 
