@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // cmd_check.c - `gaitd check`: reads a configuration and the files that it names, connects to nothing, writes nothing,
 // and says everything that is wrong; or, when nothing is, what would run.
+#include "admin.h"
 #include "arguments.h"
 #include "cmd.h"
 #include "engine.h"
@@ -85,6 +86,10 @@ static int check_config(const char *path)
         print_flow(config, engine);
     else
         print_problems(config, err.text);
+    if (admin_check(config, &err) < 0) {
+        print_problems(config, err.text);
+        rc = 1;
+    }
     engine_destroy(&engine);
     if (loop)
         ev_loop_destroy(loop);

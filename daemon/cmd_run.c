@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // cmd_run.c - `gaitd run`: the boot order, the libev loop and the signals. The flow itself is in engine.c.
+#include "admin.h"
 #include "arguments.h"
 #include "cmd.h"
 #include "engine.h"
@@ -16,6 +17,7 @@ struct run {
     struct ev_loop *loop;
     struct config *config;
     struct engine *engine;
+    struct admin *admin;
     ev_idle idle;                /* active while the engine has work: the loop then polls without waiting */
     ev_timer tick, metrics, progress;
     ev_signal terminate, interrupt, hangup, user1;
@@ -78,6 +80,16 @@ static void on_metrics(struct ev_loop *loop, ev_timer *w, int events)
 {
     (void)loop, (void)events;
     write_metrics(w->data);
+}
+
+/* By SIGHUP or by an admin call: the files that modules watch are looked at now. */
+static int reload(void *self, struct error *err)
+{
+    struct run *run = self;
+    engine_tick(run->engine);
+    error_set(err, "files that are watched (rules, model) are read again when they have changed; what became of it is in "
+              "the log and in the metrics");
+    return 0;
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
@@ -185,6 +197,11 @@ static int run_config(struct run *run, const char *path)
         log_error("engine", "cannot start: %s", err.text);
         return 1;
     }
+    const struct admin_calls calls = {.reload = reload, .self = run};
+    if (admin_create(&run->admin, run->config, run->engine, run->loop, &calls, &err) < 0) {
+        log_error("admin", "cannot start: %s", err.text);
+        return 1;
+    }
     return run_loop(run);
 }
 
@@ -212,6 +229,7 @@ int cmd_run(int argc, char **argv)
         return 2;
     }
     int rc = run_config(&run, path);
+    admin_destroy(&run.admin);
     engine_destroy(&run.engine);
     config_destroy(&run.config);
     if (run.loop)

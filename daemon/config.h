@@ -40,6 +40,15 @@ struct metrics_conf {
     int64_t file_ms;
 };
 
+/* The operators' HTTP server (admin.c). */
+struct admin_conf {
+    const char *listen;                /* "HOST:PORT", "unix:PATH" or "off" */
+    const char *token;                 /* NULL = none */
+    const char *tls_certificate, *tls_key, *tls_client_ca; /* PEM files; NULL = not set */
+    const char *audit_file;            /* NULL = the log alone */
+    int64_t connections, streams, requests_per_s, burst, body_bytes, timeout_ms;
+};
+
 /* A module that the file asks for (or that is filled in), with its settings. */
 struct config_module {
     const struct module *module;
@@ -53,6 +62,7 @@ struct config {
     struct engine_conf engine;
     struct log_conf log;
     struct metrics_conf metrics;
+    struct admin_conf admin;
     struct config_module *modules;     /* in flow order, whatever the file's */
     size_t modules_n;
     struct arena *memory;              /* every string and list in the structs */

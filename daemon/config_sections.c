@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// config_sections.c - the option rows of the sections that are no modules: engine, log, metrics.
+// config_sections.c - the option rows of the sections that are no modules: engine, log, metrics, admin.
 #include "config.h"
 
 static const char *const state_lost_choices[] = {
@@ -77,10 +77,46 @@ static const struct option metrics_options[] = {
     {.name = NULL},
 };
 
+#define ROW(member) #member, .offset = offsetof(struct admin_conf, member)
+static const struct option admin_options[] = {
+    {ROW(listen), .type = OPTION_STRING, .initial = "127.0.0.1:8466", .flags = OPTION_RESTART,
+     .help = "Where health, metrics, the dashboard and the calls for operators are served: HOST:PORT with a numeric "
+             "address, unix:PATH for a socket that its owner and group may use, or off. An address that others can "
+             "reach needs a token or tls_client_ca."},
+    {ROW(token), .type = OPTION_STRING, .flags = OPTION_SECRET | OPTION_RESTART,
+     .help = "What callers send as \"Authorization: Bearer TOKEN\", at least 16 characters. Not set: whoever reaches the "
+             "address may call. /livez, /readyz and the dashboard's empty page never need it."},
+    {ROW(tls_certificate), .type = OPTION_PATH, .flags = OPTION_RESTART,
+     .help = "Certificate chain in PEM; with it, HTTPS alone is served. It needs tls_key."},
+    {ROW(tls_key), .type = OPTION_PATH, .flags = OPTION_RESTART, .help = "The certificate's private key in PEM."},
+    {ROW(tls_client_ca), .type = OPTION_PATH, .flags = OPTION_RESTART,
+     .help = "Certificates in PEM that sign those of allowed callers: mutual TLS. Whoever shows none of theirs is "
+             "refused."},
+    {ROW(audit_file), .type = OPTION_PATH, .flags = OPTION_RESTART,
+     .help = "File to which each change made by a call is appended, a JSON line with who, what, when and the result. "
+             "They are in the log in any case."},
+    {ROW(connections), .type = OPTION_INT, .initial = "128", .min = 4, .max = 4096, .flags = OPTION_RESTART,
+     .help = "Most connections at a time; further ones are refused with 503."},
+    {ROW(streams), .type = OPTION_INT, .initial = "16", .min = 0, .max = 256, .flags = OPTION_RESTART,
+     .help = "Most listeners of /api/stream at a time, such as open dashboards; they count as connections too."},
+    {ROW(requests_per_s), .type = OPTION_INT, .initial = "50", .min = 1, .max = 100000, .flags = OPTION_RESTART,
+     .help = "Requests a second that each caller's address may make on average; further ones are answered with 429."},
+    {ROW(burst), .type = OPTION_INT, .initial = "200", .min = 1, .max = 100000, .flags = OPTION_RESTART,
+     .help = "Requests that a caller's address may make at once before the average counts."},
+    {ROW(body_bytes), .type = OPTION_BYTES, .initial = "64kB", .min = 0, .max = 1 << 24, .flags = OPTION_RESTART,
+     .help = "Longest body of a request; a longer one is refused before it is read."},
+    {ROW(timeout_ms), .type = OPTION_DURATION, .initial = "10s", .min = 100, .max = 600000, .flags = OPTION_RESTART,
+     .help = "How long a request may take from its first byte to the end of its answer, and a connection may idle."},
+    {.name = NULL},
+};
+#undef ROW
+
 const struct config_section config_sections[] = {
     {"engine", "Batches, the table of user records, saving and committing.", offsetof(struct config, engine),
      engine_options},
     {"log", "What is logged, and how.", offsetof(struct config, log), log_options},
     {"metrics", "Metrics to a file.", offsetof(struct config, metrics), metrics_options},
+    {"admin", "Health, metrics, the dashboard and calls for operators, by HTTP.", offsetof(struct config, admin),
+     admin_options},
     {.name = NULL},
 };

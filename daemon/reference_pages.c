@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // reference_pages.c - the reference as the manual page gaitd.conf(5) and as the page of metrics.
+#include "admin.h"
 #include "engine.h"
 #include "module.h"
 #include "reference.h"
@@ -153,6 +154,7 @@ void reference_metrics(FILE *out)
           "A module's metrics are there when the configuration names the module.\n", out);
     put_metrics(out, "Engine", engine_metrics);
     put_metrics(out, "Table of user records", users_metrics);
+    put_metrics(out, "Admin server", admin_metrics);
     for (size_t i = 0; modules[i]; i++) {
         char title[64];
         snprintf(title, sizeof title, "%s.%s", stage_name(modules[i]->stage), module_kind(modules[i]));
