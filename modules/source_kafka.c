@@ -241,8 +241,10 @@ static void probe(struct source_kafka *s, uint64_t now_ms)
         return;
     s->reachable = true;
     s->topic_error = partitions ? RD_KAFKA_RESP_ERR_NO_ERROR : code;
-    if (!s->partitions)
+    if (!s->partitions && partitions > 0) {
         s->partitions = partitions;
+        engine_input_partitions_set(s->in->engine, partitions);
+    }
     if (partitions == 0)
         log_often(LOG_WARNING, s->in->name, "topic %s cannot be read: %s; trying again", s->conf->topic,
                   rd_kafka_err2str(code));
@@ -268,8 +270,8 @@ static void tick(struct source_kafka *s)
     uint64_t now_ms = source_mono_ms(s);
     for (size_t i = s->failures_n; i-- > 0; s->failures_n = i)
         commit_done(s->in->engine, s->in, s->failures[i], false);
-    claims_tick(s);
     probe(s, now_ms);
+    claims_tick(s);
     update_gauges(s, now_ms);
     serve(s); /* also shows the group that we live, whatever the engine waits for */
 }

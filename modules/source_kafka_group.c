@@ -56,12 +56,13 @@ static rd_kafka_topic_partition_list_t *claims_list(struct source_kafka *s, enum
 
 /* ---- C: the group's committed offsets ---------------------------------------------------------------------------- */
 
-/* Ask for C of all claims that lack it. "Unknown" must never be taken for "none", so a failed question is asked again.
+/* Ask for C of all claims that lack it, once the topic's size is known: the store has to compare it before anything is
+ * taken over. "Unknown" must never be taken for "none", so a failed question is asked again.
  * Offsets of a transaction that is not finished are not answered yet: they may still be committed. */
 static void ask_committed(struct source_kafka *s)
 {
     rd_kafka_topic_partition_list_t *list = claims_list(s, CLAIM_ASKING);
-    if (list->cnt > 0 && !s->asking && source_mono_ms(s) >= s->ask_ms) {
+    if (list->cnt > 0 && !s->asking && s->partitions > 0 && source_mono_ms(s) >= s->ask_ms) {
         char text[256];
         s->asked++;
         for (size_t i = 0; i < s->claims_n; i++)

@@ -46,7 +46,7 @@ struct engine {
     int64_t assigned_committed, opened_fence, opened_saved;
     struct partition partitions[FAKE_PARTITIONS];
     size_t partitions_n;
-    int32_t input_partitions;
+    int32_t input_partitions, assigned_input_partitions; /* … as it was known at the last assignment */
     /* answers */
     struct fake_load loads[FAKE_LOADS];
     size_t loads_n;
@@ -83,6 +83,7 @@ void partition_assigned(struct engine *engine, int32_t id, int64_t committed)
 {
     engine->assigned_ids[engine->assigned++ % FAKE_PARTITIONS] = id;
     engine->assigned_committed = committed;
+    engine->assigned_input_partitions = engine->input_partitions;
 }
 
 void partition_revoked(struct engine *engine, int32_t id)
@@ -162,6 +163,11 @@ void ticket_release_save(struct ticket *ticket, uint32_t times)
 {
     assert_true(ticket->save_holds >= times);
     ticket->save_holds -= times;
+}
+
+void engine_input_partitions_set(struct engine *engine, int32_t partitions)
+{
+    engine->input_partitions = partitions;
 }
 
 int32_t engine_input_partitions(const struct engine *engine)

@@ -151,6 +151,13 @@ static void test_committed_offsets_are_asked_until_they_are_known(void **state)
     assert_int_equal(first->e->assigned_committed, OFFSET_NONE);
 }
 
+/* The store compares it with what its records were made for, so it must know before it is asked for one. */
+static void test_the_topics_size_is_told_before_its_partitions(void **state)
+{
+    (void)state;
+    assert_int_equal(first->e->assigned_input_partitions, PARTITIONS);
+}
+
 /* Nothing is read before the last partition of the assignment has been opened. */
 static void test_reading_waits_for_the_store(void **state)
 {
@@ -260,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_settings_are_checked_without_connecting),
         cmocka_unit_test(test_absent_broker_is_waited_for),
         cmocka_unit_test(test_committed_offsets_are_asked_until_they_are_known),
+        cmocka_unit_test(test_the_topics_size_is_told_before_its_partitions),
         cmocka_unit_test(test_reading_waits_for_the_store),
         cmocka_unit_test(test_commits_are_answered),
         cmocka_unit_test(test_dropped_partition_is_taken_over_anew),
