@@ -19,6 +19,7 @@ struct sink_kafka {
     struct instance *in;
     const struct sink_kafka_conf *conf;
     struct producer producer;
+    int64_t opened_ms;
     rd_kafka_message_t chunk[CHUNK_MESSAGES];
     int chunk_n;
     enum output chunk_output;
@@ -166,15 +167,17 @@ static void flow(struct instance *in, const struct flow *flow)
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
 
+/* The same for as long as the process lives: a new producer in place of a broken one ends what that left open. */
 static void make_id(const struct instance *in, char *id, size_t cap)
 {
+    const struct sink_kafka *s = in->self;
     const struct sink_kafka_conf *conf = in->conf;
     char host[64] = "";
     gethostname(host, sizeof host - 1);
     if (conf->transactional_id)
         snprintf(id, cap, "%s", conf->transactional_id);
     else
-        snprintf(id, cap, "gait-%s-%d-%" PRId64, host, (int)getpid(), clock_wall_ms(in->clock));
+        snprintf(id, cap, "gait-%s-%d-%" PRId64, host, (int)getpid(), s ? s->opened_ms : 0);
 }
 
 rd_kafka_conf_t *sink_kafka_make_conf(const struct instance *in, struct error *err)
@@ -221,18 +224,21 @@ static int open_sink(struct instance *in, bool check, struct error *err)
     if (check_exactly_once(in, err) < 0)
         return -1;
     in->transactional = in->exactly_once;
-    rd_kafka_conf_t *made = sink_kafka_make_conf(in, err);
-    if (!made)
-        return -1;
     if (check) {
-        rd_kafka_conf_destroy(made);
-        return 0;
+        rd_kafka_conf_t *tried = sink_kafka_make_conf(in, err);
+        if (tried)
+            rd_kafka_conf_destroy(tried);
+        return tried ? 0 : -1;
     }
     struct sink_kafka *s = calloc(1, sizeof *s);
     assert(s);
     s->in = in;
     s->conf = conf;
+    s->opened_ms = clock_wall_ms(in->clock);
     in->self = s;
+    rd_kafka_conf_t *made = sink_kafka_make_conf(in, err);
+    if (!made)
+        return -1;
     return producer_open(&s->producer, in, made, err);
 }
 

@@ -139,6 +139,8 @@ static void spoil(struct producer *p, enum output output, const rd_kafka_message
     size_t *limit = &p->topics[output].limit;
     if (is_too_large(code) && (*limit == 0 || m->len < *limit))
         *limit = m->len;
+    else if (!is_too_large(code) && !is_of_the_producer(code))
+        p->topics[output].error = code;
     if (!is_of_the_producer(code))
         log_often(LOG_WARNING, p->in->name, "a message to topic %s failed: %s; its transaction is void",
                   p->conf->topics[output], rd_kafka_err2str(code));

@@ -16,7 +16,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum { INIT_WAIT_MS = 10000, END_WAIT_MS = 10000, END_ATTEMPTS = 4 };
+/* The library takes a call that timed out up again when it is repeated, so waiting in short pieces costs nothing, and a
+ * daemon that is told to stop while the brokers are away need not wait for them. */
+enum { WAIT_MS = 500, END_ATTEMPTS = 80, LEAVING_ATTEMPTS = 2 };
 
 enum transaction_state { TRANSACTION_INIT, TRANSACTION_OPEN, TRANSACTION_ENDING, TRANSACTION_BROKEN };
 enum job { JOB_NONE, JOB_INIT, JOB_COMMIT, JOB_ABORT, JOB_QUIT };
@@ -35,6 +37,7 @@ struct transaction {
     /* under the mutex */
     enum job job;
     enum outcome outcome;
+    bool leaving;              /* the process is about to end */
     rd_kafka_t *rk;
     rd_kafka_topic_partition_list_t *offsets;
     rd_kafka_consumer_group_metadata_t *group;
@@ -57,11 +60,19 @@ static enum outcome judge(struct transaction *t, rd_kafka_error_t *error, enum o
     return outcome;
 }
 
+static bool again(struct transaction *t, int attempts)
+{
+    pthread_mutex_lock(&t->mutex);
+    bool leaving = t->leaving;
+    pthread_mutex_unlock(&t->mutex);
+    return attempts < (leaving ? LEAVING_ATTEMPTS : END_ATTEMPTS);
+}
+
 /* When even the abort has no known end, only a new producer under the same name can settle it. */
 static enum outcome abort_now(struct transaction *t)
 {
-    for (int i = 0; i < END_ATTEMPTS; i++) {
-        enum outcome outcome = judge(t, rd_kafka_abort_transaction(t->rk, END_WAIT_MS), OUTCOME_READY);
+    for (int i = 0; again(t, i); i++) {
+        enum outcome outcome = judge(t, rd_kafka_abort_transaction(t->rk, WAIT_MS), OUTCOME_READY);
         if (outcome == OUTCOME_READY)
             return OUTCOME_ABORTED;
         if (outcome != OUTCOME_LATER)
@@ -72,23 +83,17 @@ static enum outcome abort_now(struct transaction *t)
 
 static enum outcome commit_now(struct transaction *t)
 {
-    enum outcome outcome = OUTCOME_READY;
-    for (int i = 0; i < END_ATTEMPTS && t->offsets; i++) {
-        outcome = judge(t, rd_kafka_send_offsets_to_transaction(t->rk, t->offsets, t->group, END_WAIT_MS),
-                        OUTCOME_READY);
-        if (outcome != OUTCOME_LATER)
-            break;
+    enum outcome outcome = t->offsets ? OUTCOME_LATER : OUTCOME_READY;
+    for (int i = 0; outcome == OUTCOME_LATER && again(t, i); i++)
+        outcome = judge(t, rd_kafka_send_offsets_to_transaction(t->rk, t->offsets, t->group, WAIT_MS), OUTCOME_READY);
+    if (outcome == OUTCOME_READY) {
+        outcome = OUTCOME_LATER;
+        for (int i = 0; outcome == OUTCOME_LATER && again(t, i); i++)
+            outcome = judge(t, rd_kafka_commit_transaction(t->rk, WAIT_MS), OUTCOME_COMMITTED);
+        if (outcome == OUTCOME_LATER)
+            return OUTCOME_FATAL; /* perhaps committed: nothing but the broker knows */
     }
-    for (int i = 0; i < END_ATTEMPTS && outcome == OUTCOME_READY; i++) {
-        outcome = judge(t, rd_kafka_commit_transaction(t->rk, END_WAIT_MS), OUTCOME_COMMITTED);
-        if (outcome == OUTCOME_COMMITTED)
-            return outcome;
-        if (outcome == OUTCOME_LATER && i + 1 < END_ATTEMPTS)
-            outcome = OUTCOME_READY; /* the same commit is taken up again */
-        else if (outcome == OUTCOME_LATER)
-            return OUTCOME_FATAL;    /* perhaps committed: nothing but the broker knows */
-    }
-    return outcome == OUTCOME_FATAL ? outcome : abort_now(t);
+    return outcome == OUTCOME_COMMITTED || outcome == OUTCOME_FATAL ? outcome : abort_now(t);
 }
 
 static void *work(void *self)
@@ -102,7 +107,7 @@ static void *work(void *self)
         pthread_mutex_unlock(&t->mutex);
         enum outcome outcome = OUTCOME_NONE;
         if (job == JOB_INIT)
-            outcome = judge(t, rd_kafka_init_transactions(t->rk, INIT_WAIT_MS), OUTCOME_READY);
+            outcome = judge(t, rd_kafka_init_transactions(t->rk, WAIT_MS), OUTCOME_READY);
         else if (job == JOB_COMMIT)
             outcome = commit_now(t);
         else if (job == JOB_ABORT)
@@ -161,8 +166,9 @@ static void ended(struct transaction *t, enum outcome outcome)
         rd_kafka_consumer_group_metadata_destroy(t->group);
     t->offsets = NULL;
     t->group = NULL;
-    if (!good && !t->commit->abort)
+    if (!good && !t->commit->abort && t->text[0])
         log_warning(t->p->in->name, "the transaction could not be committed: %s", t->text);
+    t->text[0] = 0;
     if (!good)
         producer_forget_parked(t->p);
     t->state = TRANSACTION_BROKEN;
@@ -186,6 +192,7 @@ static void on_done(struct ev_loop *loop, ev_async *w, int events)
     pthread_mutex_unlock(&t->mutex);
     if (outcome == OUTCOME_NONE)
         return;
+    producer_serve(t->p); /* what failed belongs to this transaction, not to the next */
     if (t->state == TRANSACTION_ENDING) {
         ended(t, outcome);
     } else if (outcome == OUTCOME_READY) {
@@ -214,13 +221,14 @@ struct transaction *transaction_create(struct producer *p)
     return t;
 }
 
-/* The thread may be waiting for a broker; each of its calls ends by itself. */
+/* The thread may be waiting for a broker; it ends after a call or two. */
 void transaction_destroy(struct transaction **transaction)
 {
     struct transaction *t = *transaction;
     if (!t)
         return;
     pthread_mutex_lock(&t->mutex);
+    t->leaving = true;
     while (t->job != JOB_NONE) {
         pthread_mutex_unlock(&t->mutex);
         producer_serve(t->p); /* a commit waits for delivery reports */
@@ -289,22 +297,27 @@ void transaction_tick(struct transaction *t)
 bool transaction_is_working(struct transaction *t)
 {
     pthread_mutex_lock(&t->mutex);
-    bool working = t->job != JOB_NONE;
+    bool working = t->job != JOB_NONE || t->outcome != OUTCOME_NONE; /* on_done() is still to come */
     pthread_mutex_unlock(&t->mutex);
     return working;
 }
 
-static void take_offsets(struct transaction *t, const struct commit *c)
+/* False when the group has given our partitions away. The broker refuses the offsets of a member that it has thrown
+ * out, but the library may know already that it was and then speaks as no member at all, whose offsets the broker takes.
+ * Its two answers come from one thread, so if it spoke as nobody it knows of the loss by now. */
+static bool take_offsets(struct transaction *t, const struct commit *c)
 {
     const struct instance *source = engine_instance(t->p->in->engine, STAGE_SOURCE);
+    rd_kafka_t *consumer = source_kafka_consumer(source);
     if (c->offsets_n == 0)
-        return;
+        return true;
     t->offsets = rd_kafka_topic_partition_list_new((int)c->offsets_n);
     for (uint32_t i = 0; i < c->offsets_n; i++)
         rd_kafka_topic_partition_list_add(t->offsets, source->input, c->offsets[i].partition)->offset =
             c->offsets[i].offset;
-    t->group = rd_kafka_consumer_group_metadata(source_kafka_consumer(source));
+    t->group = rd_kafka_consumer_group_metadata(consumer);
     assert(t->group);
+    return !rd_kafka_assignment_lost(consumer);
 }
 
 void transaction_end(struct transaction *t, struct commit *c)
@@ -316,9 +329,7 @@ void transaction_end(struct transaction *t, struct commit *c)
     } else if (!t->spoiled && !c->abort && !t->used && c->offsets_n == 0) {
         answer(t, true);
     } else {
-        bool void_it = t->spoiled || c->abort;
-        if (!void_it)
-            take_offsets(t, c);
+        bool void_it = t->spoiled || c->abort || !take_offsets(t, c);
         t->state = TRANSACTION_ENDING;
         give_job(t, void_it ? JOB_ABORT : JOB_COMMIT);
     }
