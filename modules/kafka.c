@@ -24,6 +24,7 @@ static const struct kafka_refusal {
     {"auto.commit.interval.ms", "use engine.commit_ms"},
     {"queued.min.messages", "use the source's option prefetch_bytes"},
     {"queued.max.messages.kbytes", "use the source's option prefetch_bytes"},
+    {"isolation.level", "offsets of a transaction that is not finished must not be taken for committed ones"},
     {"enable.partition.eof", "gait does not wait for the end of a partition"},
     {"enable.idempotence", "it is always on: a repeated send must not become a second message"},
     {"acks", "it is always \"all\": an output counts as durable only then"},

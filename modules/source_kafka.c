@@ -217,8 +217,6 @@ static void serve(struct source_kafka *s)
     while ((event = rd_kafka_queue_poll(s->answers, 0))) {
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT)
             on_commit(s, event);
-        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_LISTCONSUMERGROUPOFFSETS_RESULT)
-            claims_committed(s, event);
         rd_kafka_event_destroy(event);
     }
 }
@@ -318,6 +316,7 @@ static rd_kafka_conf_t *make_conf(const struct source_kafka_conf *conf, struct e
         {"group.id", conf->group},
         {"enable.auto.commit", "false"},
         {"enable.auto.offset.store", "false"},
+        {"isolation.level", "read_committed"}, /* of what producers write, and of our own C */
         {"auto.offset.reset", "earliest"}, /* where W has been deleted by retention */
         {"partition.assignment.strategy", strategies[conf->assignment]},
         {"queued.min.messages", messages},
@@ -366,6 +365,7 @@ static int connect_client(struct source_kafka *s, rd_kafka_conf_t *conf, struct 
     if (!s->topic)
         return error_set(err, "topic: '%s' is no topic name: %s", s->conf->topic,
                          rd_kafka_err2str(rd_kafka_last_error()));
+    s->committed = committed_create(s);
     kafka_wakeup_watch(&s->wakeup, s->group);
     kafka_wakeup_watch(&s->wakeup, s->messages);
     kafka_wakeup_watch(&s->wakeup, s->answers);
@@ -424,6 +424,7 @@ static bool leave(struct source_kafka *s)
 static void close_client(struct source_kafka *s)
 {
     bool left = !s->group || leave(s);
+    committed_destroy(&s->committed);
     if (s->topic)
         rd_kafka_topic_destroy(s->topic);
     rd_kafka_queue_t *queues[] = {s->group, s->messages, s->answers};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* source_kafka.h - the inside of source_kafka, shared by source_kafka.c (reading, committing, the module) and
- * source_kafka_group.c (what the consumer group gives and takes). */
+/* source_kafka.h - the inside of source_kafka, shared by source_kafka.c (reading, committing, the module),
+ * source_kafka_group.c (what the consumer group gives and takes) and source_kafka_committed.c (what it has committed). */
 #ifndef GAIT_MODULES_SOURCE_KAFKA_H
 #define GAIT_MODULES_SOURCE_KAFKA_H
 
@@ -8,7 +8,6 @@
 
 enum {
     INPUTS_MAX = 16,
-    ASK_TIMEOUT_MS = 10000,
     RETRY_MS = 1000,
     PROBE_WAIT_MS = 50,      /* the loop stands still so long at most, and only while no broker is known to be there */
     RETAKE_MS = 2500,        /* longer than two heartbeats: a zombie has heard by then that it is one */
@@ -60,6 +59,7 @@ struct source_kafka {
     struct kafka_wakeup wakeup;
     rd_kafka_queue_t *group, *messages, *answers;
     rd_kafka_topic_t *topic;         /* for metadata only */
+    struct committed *committed;     /* who asks for C */
     struct input inputs[INPUTS_MAX];
     struct claim *claims;
     size_t claims_n, claims_cap;
@@ -91,7 +91,14 @@ void claim_close(struct source_kafka *s, const struct partition *p);            
 void claim_reopen(struct source_kafka *s, int32_t id);                               /* FLOW_REOPEN */
 void claim_lose(struct source_kafka *s, int32_t id);     /* a closing one that the group has given away meanwhile */
 void claims_tick(struct source_kafka *s);
-void claims_committed(struct source_kafka *s, rd_kafka_event_t *event); /* the answer to the question for C */
+/* The answer to the question for C; the list is borrowed. */
+void claims_committed(struct source_kafka *s, const rd_kafka_topic_partition_list_t *list, rd_kafka_resp_err_t code);
 void source_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *opaque);
+
+/* ---- source_kafka_committed.c ------------------------------------------------------------------------------------ */
+struct committed *committed_create(struct source_kafka *s);
+void committed_destroy(struct committed **committed); /* before the client goes */
+/* One question at a time, answered by claims_committed(). The list is taken over. */
+void committed_ask(struct committed *committed, rd_kafka_topic_partition_list_t *list);
 
 #endif

@@ -57,64 +57,44 @@ static rd_kafka_topic_partition_list_t *claims_list(struct source_kafka *s, enum
 /* ---- C: the group's committed offsets ---------------------------------------------------------------------------- */
 
 /* Ask for C of all claims that lack it, once the topic's size is known: the store has to compare it before anything is
- * taken over. "Unknown" must never be taken for "none", so a failed question is asked again.
- * Offsets of a transaction that is not finished are not answered yet: they may still be committed. */
+ * taken over. "Unknown" must never be taken for "none", so a failed question is asked again. */
 static void ask_committed(struct source_kafka *s)
 {
+    if (s->asking || s->partitions == 0 || source_mono_ms(s) < s->ask_ms)
+        return;
     rd_kafka_topic_partition_list_t *list = claims_list(s, CLAIM_ASKING);
-    if (list->cnt > 0 && !s->asking && s->partitions > 0 && source_mono_ms(s) >= s->ask_ms) {
-        char text[256];
-        s->asked++;
-        for (size_t i = 0; i < s->claims_n; i++)
-            if (s->claims[i].state == CLAIM_ASKING)
-                s->claims[i].asked = s->asked;
-        rd_kafka_AdminOptions_t *options =
-            rd_kafka_AdminOptions_new(s->client.rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-        rd_kafka_AdminOptions_set_request_timeout(options, ASK_TIMEOUT_MS, text, sizeof text);
-        rd_kafka_error_t *error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
-        if (error)
-            rd_kafka_error_destroy(error);
-        rd_kafka_ListConsumerGroupOffsets_t *question = rd_kafka_ListConsumerGroupOffsets_new(s->conf->group, list);
-        rd_kafka_ListConsumerGroupOffsets(s->client.rk, &question, 1, options, s->answers);
-        rd_kafka_ListConsumerGroupOffsets_destroy(question);
-        rd_kafka_AdminOptions_destroy(options);
-        s->asking = true;
+    if (list->cnt == 0) {
+        rd_kafka_topic_partition_list_destroy(list);
+        return;
     }
-    rd_kafka_topic_partition_list_destroy(list);
+    s->asked++;
+    for (size_t i = 0; i < s->claims_n; i++)
+        if (s->claims[i].state == CLAIM_ASKING)
+            s->claims[i].asked = s->asked;
+    s->asking = true;
+    committed_ask(s->committed, list);
 }
 
-static void ask_later(struct source_kafka *s, const char *why)
+static void ask_later(struct source_kafka *s, rd_kafka_resp_err_t code)
 {
     log_often(LOG_WARNING, s->in->name, "cannot read the offsets that group %s has committed: %s; trying again",
-              s->conf->group, why);
-    s->ask_ms = source_mono_ms(s) + RETRY_MS;
+              s->conf->group, rd_kafka_err2str(code));
+    if (code != RD_KAFKA_RESP_ERR__TIMED_OUT) /* that one has waited already */
+        s->ask_ms = source_mono_ms(s) + RETRY_MS;
 }
 
-void claims_committed(struct source_kafka *s, rd_kafka_event_t *event)
+void claims_committed(struct source_kafka *s, const rd_kafka_topic_partition_list_t *list, rd_kafka_resp_err_t code)
 {
     s->asking = false;
-    size_t n = 0;
-    const rd_kafka_group_result_t **groups = NULL;
-    if (!rd_kafka_event_error(event))
-        groups = rd_kafka_ListConsumerGroupOffsets_result_groups(rd_kafka_event_ListConsumerGroupOffsets_result(event),
-                                                                 &n);
-    if (n != 1) {
-        ask_later(s, rd_kafka_event_error_string(event));
-        return;
-    }
-    const rd_kafka_error_t *error = rd_kafka_group_result_error(groups[0]);
-    if (error) {
-        ask_later(s, rd_kafka_error_string(error));
-        return;
-    }
-    const rd_kafka_topic_partition_list_t *list = rd_kafka_group_result_partitions(groups[0]);
-    for (int i = 0; i < list->cnt; i++) {
+    if (code)
+        ask_later(s, code);
+    for (int i = 0; i < list->cnt && !code; i++) {
         const rd_kafka_topic_partition_t *part = &list->elems[i];
         struct claim *claim = claim_find(s, part->partition);
         if (!claim || claim->state != CLAIM_ASKING || claim->asked != s->asked)
             continue;
         if (part->err) {
-            ask_later(s, rd_kafka_err2str(part->err));
+            ask_later(s, part->err);
             continue;
         }
         claim->state = CLAIM_OPENING;
