@@ -126,6 +126,12 @@ build/venv/.done: tests/e2e/requirements.txt
 e2e: $(B)/gaitd $(B)/tests/bench/w1_model kafka-dist build/venv/.done
 	GAIT_BUILD=$(abspath $(B)) build/venv/bin/python -m pytest -q -p no:cacheprovider tests/e2e $(T)
 
+# Three daemons, a real Kafka and a real Redis, and everything killed at random: hours of production in half an hour.
+# CHAOS='--seed 7 --events 100000 --faults 10 --minutes 2' for another run.
+CHAOS   ?= --events 2000000 --faults 60 --minutes 25
+chaos: $(B)/gaitd $(B)/tests/bench/w1_model kafka-dist build/venv/.done
+	GAIT_BUILD=$(abspath $(B)) build/venv/bin/python tests/e2e/chaos.py $(CHAOS)
+
 # ---- everything that a release has to pass -------------------------------------------------------------------------
 
 # What building needs, and what testing needs besides, by Debian's names. Installed only where something is lacking.
@@ -224,7 +230,7 @@ docs: $(B)/gaitd
 clean:
 	rm -rf build build-san build-fuzz
 
-.PHONY: bench demo-model all objects units units-isa cases sim sim-bugs tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e \
+.PHONY: bench demo-model all objects units units-isa cases sim sim-bugs tidy pages docs deps test-deps demo-kafka-deps kafka-dist e2e chaos \
         fuzz fuzz-run sanitized test demo demo-kafka clean bench-decode bench-lstm bench-window
 .SECONDARY:
 -include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/bench/*.d)

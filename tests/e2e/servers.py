@@ -114,6 +114,7 @@ class Kafka(Process):
             "transaction.state.log.num.partitions": 4,
             "transaction.state.log.replication.factor": 1,
             "transaction.state.log.min.isr": 1,
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 1000,
             "log.retention.check.interval.ms": 1000,
@@ -232,6 +233,11 @@ class Redis(Process):
         if wait:
             wait_until(self.answers, 20, "Redis answers", self)
         return self
+
+    def cut_tail(self, n):
+        """While it is down: its append-only file loses its last n bytes, as after a power failure."""
+        file = max((self.folder / "appendonlydir").glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        os.truncate(file, max(0, file.stat().st_size - n))
 
     def client(self):
         import redis
