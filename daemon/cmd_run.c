@@ -3,14 +3,18 @@
 #include "admin.h"
 #include "arguments.h"
 #include "cmd.h"
+#include "config_compare.h"
 #include "engine.h"
 #include "notify.h"
+#include "reload.h"
 
 #include "gait/log.h"
 
 #include <ev.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct run {
@@ -21,7 +25,9 @@ struct run {
     ev_idle idle;                /* active while the engine has work: the loop then polls without waiting */
     ev_timer tick, metrics, progress;
     ev_signal terminate, interrupt, hangup, user1;
+    struct reload reload;
     bool show_progress, told_ready;
+    bool ever_ready;             /* the service manager has heard READY=1 */
     bool awake;                  /* the engine asked for a step since the last one began */
     uint64_t begun_ns;
     double last_events;
@@ -35,7 +41,9 @@ static void print_usage(FILE *out)
           "  -c, --config FILE   the configuration\n"
           "  -p, --progress      show a live line of figures on standard error\n"
           "  -h, --help          print this text\n\n"
-          "Signals: TERM and INT drain, save, commit and stop; a second one stops at once. USR1 writes the metrics file.\n\n"
+          "Signals: TERM and INT drain, save, commit and stop; a second one stops at once. USR1 writes the metrics file.\n"
+          "HUP reads the configuration and the files it names again, all or nothing; the log says what has changed, or\n"
+          "why not. `gaitd check -c NEW --against RUNNING` says it beforehand.\n\n"
           "Example: gaitd run -c /etc/gait/gaitd.yaml\n", out);
 }
 
@@ -74,6 +82,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int events)
     if (ready != run->told_ready)
         notify_state(ready ? "READY=1\nSTATUS=Running" : "STATUS=Not ready: %s", why);
     run->told_ready = ready;
+    run->ever_ready |= ready;
 }
 
 static void on_metrics(struct ev_loop *loop, ev_timer *w, int events)
@@ -82,14 +91,48 @@ static void on_metrics(struct ev_loop *loop, ev_timer *w, int events)
     write_metrics(w->data);
 }
 
-/* By SIGHUP or by an admin call: the files that modules watch are looked at now. */
-static int reload(void *self, struct error *err)
+static void start_timer(struct run *run, ev_timer *w, void (*call)(struct ev_loop *, ev_timer *, int), double every)
+{
+    ev_timer_init(w, call, every, every);
+    w->data = run;
+    ev_timer_start(run->loop, w);
+}
+
+/* The metrics file may have come, gone, or got another rhythm. */
+static void take_settings(void *self)
 {
     struct run *run = self;
-    engine_tick(run->engine);
-    error_set(err, "files that are watched (rules, model) are read again when they have changed; what became of it is in "
-              "the log and in the metrics");
-    return 0;
+    ev_timer_stop(run->loop, &run->metrics);
+    if (run->config->metrics.file)
+        start_timer(run, &run->metrics, on_metrics, (double)run->config->metrics.file_ms * 1e-3);
+}
+
+/* The manager waits between RELOADING=1 and READY=1. It is told in either case: a refused reload leaves a daemon that
+ * works. Before the first READY=1 it does not wait, and must not hear that we were. */
+static struct reload_result reload(struct run *run, const char *who)
+{
+    if (run->ever_ready)
+        notify_state("RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=Reading the configuration again",
+                     clock_mono_ns(&clock_system) / 1000);
+    struct reload_result result = reload_request(&run->reload, who);
+    if (!run->ever_ready)
+        return result;
+    const char *why = NULL;
+    bool ready = engine_ready(run->engine, &why);
+    int line = (int)strcspn(result.text.text, "\n");
+    if (result.rc < 0)
+        notify_state("READY=1\nSTATUS=Reload refused: %.*s", line, result.text.text);
+    else
+        notify_state(ready ? "READY=1\nSTATUS=Running" : "READY=1\nSTATUS=Not ready: %s", why);
+    return result;
+}
+
+/* The admin server writes an audit line of its own, with who called. */
+static int reload_for_admin(void *self, struct error *err)
+{
+    struct reload_result result = reload(self, "admin");
+    *err = result.text;
+    return result.rc;
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
@@ -99,8 +142,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
     if (w->signum == SIGUSR1) {
         write_metrics(run);
     } else if (w->signum == SIGHUP) {
-        log_notice("engine", "SIGHUP: files that are watched (rules) are read again when they have changed");
-        engine_tick(run->engine);
+        reload(run, "SIGHUP");
     } else if (run->engine->phase != ENGINE_RUNNING) {
         log_warning("engine", "second signal: stopping at once; the log rebuilds what is not saved");
         run->engine->phase = ENGINE_STOPPED;
@@ -134,13 +176,6 @@ static void start_signal(struct run *run, ev_signal *w, int number)
     ev_signal_start(run->loop, w);
 }
 
-static void start_timer(struct run *run, ev_timer *w, void (*call)(struct ev_loop *, ev_timer *, int), double every)
-{
-    ev_timer_init(w, call, every, every);
-    w->data = run;
-    ev_timer_start(run->loop, w);
-}
-
 static void print_summary(const struct run *run)
 {
     double total = metrics_sum(run->engine->metrics, "gait_events_total");
@@ -166,8 +201,8 @@ static int run_loop(struct run *run)
     start_signal(run, &run->hangup, SIGHUP);
     start_signal(run, &run->user1, SIGUSR1);
     start_timer(run, &run->tick, on_tick, 0.1);
-    if (run->config->metrics.file)
-        start_timer(run, &run->metrics, on_metrics, (double)run->config->metrics.file_ms * 1e-3);
+    ev_timer_init(&run->metrics, on_metrics, 0, 0);
+    take_settings(run);
     if (run->show_progress)
         start_timer(run, &run->progress, on_progress, 0.25);
     signal(SIGPIPE, SIG_IGN);
@@ -197,7 +232,10 @@ static int run_config(struct run *run, const char *path)
         log_error("engine", "cannot start: %s", err.text);
         return 1;
     }
-    const struct admin_calls calls = {.reload = reload, .self = run};
+    log_notice("engine", "configuration %016" PRIx64, config_hash(run->config));
+    run->reload = (struct reload){.path = path, .config = run->config, .engine = run->engine, .done = take_settings,
+                                  .self = run};
+    const struct admin_calls calls = {.reload = reload_for_admin, .self = run};
     if (admin_create(&run->admin, run->config, run->engine, run->loop, &calls, &err) < 0) {
         log_error("admin", "cannot start: %s", err.text);
         return 1;

@@ -324,6 +324,7 @@ void config_destroy(struct config **config)
     free(c->modules);
     free(c->name);
     arena_destroy(&c->memory);
+    arena_destroy(&c->reloaded);
     free(c);
     *config = NULL;
 }

@@ -66,6 +66,7 @@ struct config {
     struct config_module *modules;     /* in flow order, whatever the file's */
     size_t modules_n;
     struct arena *memory;              /* every string and list in the structs */
+    struct arena *reloaded;            /* those that the last reload brought; NULL = there was none */
 };
 
 struct config_error {

@@ -44,6 +44,7 @@ const struct metric engine_metrics[] = {
     {"gait_partitions", METRIC_GAUGE, NULL, "Partitions that this process owns."},
     {"gait_lag_events", METRIC_GAUGE, "partition", "Events behind the end of the partition."},
     {"gait_ready", METRIC_GAUGE, NULL, "1 when source, store and sinks are all connected."},
+    {"gait_config_reloads_total", METRIC_COUNTER, "result", "Requests to read the configuration again: ok or refused."},
     {NULL, 0, NULL, NULL},
 };
 
@@ -79,6 +80,8 @@ static void metrics_bind(struct engine *e)
     e->m_unsaved_age = metric_cell(m, "gait_unsaved_age_seconds", NULL);
     e->m_partitions = metric_cell(m, "gait_partitions", NULL);
     e->m_ready = metric_cell(m, "gait_ready", NULL);
+    metric_cell(m, "gait_config_reloads_total", "ok");
+    metric_cell(m, "gait_config_reloads_total", "refused");
 }
 
 /* ---- creation ----------------------------------------------------------------------------------------------------- */

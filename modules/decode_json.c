@@ -152,6 +152,14 @@ static int open_preset(struct decode_json *d, const struct decode_json_conf *con
     return 0;
 }
 
+/* What may change at any time, as the settings are now. */
+static void take_rules(struct decode_json *d, const struct decode_json_conf *conf)
+{
+    d->rules.time = (enum decode_time)conf->time;
+    d->rules.obey_consent = conf->consent == CONSENT_OBEY;
+    d->rules.ignore_unknown = conf->unknown_types == UNKNOWN_IGNORE;
+}
+
 static int decode_json_open(struct instance *in, bool check, struct error *err)
 {
     const struct decode_json_conf *conf = in->conf;
@@ -166,14 +174,15 @@ static int decode_json_open(struct instance *in, bool check, struct error *err)
     if (!d->decoder || !d->long_room)
         return error_set(err, "max_event_bytes: no memory for a parser of %lld bytes",
                          (long long)conf->max_event_bytes);
-    d->rules = (struct decode_rules){
-        .time = (enum decode_time)conf->time,
-        .obey_consent = conf->consent == CONSENT_OBEY,
-        .ignore_unknown = conf->unknown_types == UNKNOWN_IGNORE,
-        .user_bytes = USER_BYTES_WITHOUT_TABLE,
-        .types = d->types,
-    };
+    d->rules = (struct decode_rules){.user_bytes = USER_BYTES_WITHOUT_TABLE, .types = d->types};
+    take_rules(d, conf);
     return 0;
+}
+
+static void decode_json_flow(struct instance *in, const struct flow *flow)
+{
+    if (flow->kind == FLOW_SWAP)
+        take_rules(in->self, in->conf);
 }
 
 static void decode_json_close(struct instance *in)
@@ -295,5 +304,6 @@ const struct module decode_json = {
     .conf_size = sizeof(struct decode_json_conf),
     .open = decode_json_open,
     .run = decode_json_run,
+    .flow = decode_json_flow,
     .close = decode_json_close,
 };

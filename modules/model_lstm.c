@@ -8,7 +8,10 @@
 // not outlive it.
 //
 // The module owns the model; batches borrow it until they end. A changed file is loaded beside the model at work and
-// takes its place between two batches, or is refused with a text while the old one goes on.
+// takes its place between two batches, or is refused with a text while the old one goes on; a reload of the
+// configuration does the same, together with all that changes elsewhere.
+#include "file_mark.h"
+
 #include "gait/cpu.h"
 #include "gait/log.h"
 #include "gait/lstm.h"
@@ -16,8 +19,8 @@
 #include "gait/window.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 enum { ROWS_MAX = 96, PREFETCH_ROWS = 6, LINE = 64, WATCH_TICKS = 10 };
 
@@ -32,6 +35,7 @@ struct loaded {
     struct model *model;
     struct lstm *lstm;
     struct model_binding binding;
+    struct file_mark mark;        /* of the file it came from */
 };
 
 /* A record's section. */
@@ -44,10 +48,9 @@ struct section {
 struct self {
     const struct lstm_kernel *kernel;
     struct loaded at_work;
+    struct loaded next;           /* between FLOW_PREPARE and FLOW_SWAP; .model NULL = at_work stays */
     uint32_t state_max;           /* floats that the section has room for */
-    struct timespec file_time;
-    off_t file_size;
-    ino_t file_inode;
+    struct file_mark seen;        /* of the file when last looked at, good or not */
     unsigned ticks;
     /* scratch of one block of a wave */
     int32_t *wave;                /* [wave_cap] events of the current wave */
@@ -69,57 +72,76 @@ static void loaded_free(struct loaded *loaded)
     model_destroy(&loaded->model);
 }
 
-static int loaded_make(struct instance *in, struct loaded *loaded, struct error *err)
+static int loaded_make(struct instance *in, const char *path, struct loaded *loaded, struct error *err)
 {
     struct self *self = in->self;
-    const struct conf *conf = in->conf;
     *loaded = (struct loaded){0};
-    loaded->model = model_load(conf->path, err);
+    if (!file_mark_take(&loaded->mark, path)) /* before reading: a change meanwhile is seen later */
+        return error_set(err, "model %s: cannot be opened: %s", path, strerror(errno));
+    loaded->model = model_load(path, err);
     if (!loaded->model)
         return -1;
     if (model_bind(&loaded->binding, loaded->model, in->types, in->columns, err) < 0) {
         loaded_free(loaded);
-        return error_prefix(err, "model %s", conf->path);
+        return error_prefix(err, "model %s", path);
     }
     loaded->lstm = lstm_create(loaded->model, self->kernel, true);
     if (self->state_max && loaded->lstm->state_floats > self->state_max) {
         error_set(err, "model %s: a user's state would take %u numbers; the records were laid out for %u when the "
-                  "daemon started: restart it", conf->path, loaded->lstm->state_floats, self->state_max);
+                  "daemon started: restart it", path, loaded->lstm->state_floats, self->state_max);
         loaded_free(loaded);
         return -1;
     }
     return 0;
 }
 
-/* True when the file is another one than when it was last looked at. A file that is absent for a moment is not. */
-static bool file_changed(struct self *self, const char *path)
+/* Between batches, so nobody borrows the old one. */
+static void use(struct instance *in, const struct loaded *next)
 {
-    struct stat st;
-    if (stat(path, &st) < 0)
-        return false;
-    bool same = st.st_size == self->file_size && st.st_ino == self->file_inode &&
-                st.st_mtim.tv_sec == self->file_time.tv_sec && st.st_mtim.tv_nsec == self->file_time.tv_nsec;
-    self->file_size = st.st_size;
-    self->file_inode = st.st_ino;
-    self->file_time = st.st_mtim;
-    return !same;
+    struct self *self = in->self;
+    metric_add(self->m_loaded, 1);
+    log_notice(in->name, "model %s takes the place of %s", model_id(next->model), model_id(self->at_work.model));
+    loaded_free(&self->at_work);
+    self->at_work = *next;
 }
 
-/* Between batches, so nobody borrows the old one. */
-static void reload(struct instance *in)
+static void load_changed(struct instance *in)
 {
     struct self *self = in->self;
     struct loaded next;
     struct error err;
-    if (loaded_make(in, &next, &err) < 0) {
-        metric_add(self->m_refused, 1);
-        log_error(in->name, "%s; model %s goes on", err.text, model_id(self->at_work.model));
+    if (loaded_make(in, ((const struct conf *)in->conf)->path, &next, &err) == 0) {
+        use(in, &next);
         return;
     }
-    metric_add(self->m_loaded, 1);
-    log_notice(in->name, "model %s takes the place of %s", model_id(next.model), model_id(self->at_work.model));
-    loaded_free(&self->at_work);
-    self->at_work = next;
+    metric_add(self->m_refused, 1);
+    log_error(in->name, "%s; model %s goes on", err.text, model_id(self->at_work.model));
+}
+
+/* A reload reads the file unless it is the very one that is at work. */
+static void prepare(struct instance *in, struct flow_change *change)
+{
+    struct self *self = in->self;
+    const struct conf *old = in->conf, *new = change->conf;
+    struct file_mark now = {0};
+    if (strcmp(old->path, new->path) == 0 && file_mark_take(&now, new->path) && file_mark_same(&now, &self->at_work.mark))
+        return;
+    if (loaded_make(in, new->path, &self->next, &change->text) < 0) {
+        metric_add(self->m_refused, 1);
+        change->refused = true;
+    } else if (self->next.model->id != self->at_work.model->id) {
+        error_set(&change->text, "model %s → %s", model_id(self->at_work.model), model_id(self->next.model));
+    }
+}
+
+static void swap(struct instance *in)
+{
+    struct self *self = in->self;
+    if (!self->next.model)
+        return;
+    self->seen = self->next.mark;
+    use(in, &self->next);
+    self->next = (struct loaded){0};
 }
 
 const struct lstm *lstm_at_work(const struct instance *model)
@@ -368,10 +390,15 @@ static void lstm_flow(struct instance *in, const struct flow *flow)
 {
     struct self *self = in->self;
     const struct conf *conf = in->conf;
-    if (flow->kind != FLOW_TICK || !conf->watch || ++self->ticks % WATCH_TICKS != 0)
-        return;
-    if (file_changed(self, conf->path))
-        reload(in);
+    if (flow->kind == FLOW_PREPARE)
+        prepare(in, flow->change);
+    else if (flow->kind == FLOW_SWAP)
+        swap(in);
+    else if (flow->kind == FLOW_DISCARD)
+        loaded_free(&self->next);
+    else if (flow->kind == FLOW_TICK && conf->watch && ++self->ticks % WATCH_TICKS == 0 &&
+             file_mark_renewed(&self->seen, conf->path))
+        load_changed(in);
 }
 
 /* u64 model id, u32 floats, floats. A state of another size is another model's: it is passed over, and rebuilt. */
@@ -408,6 +435,7 @@ static void lstm_close(struct instance *in)
     if (!self)
         return;
     loaded_free(&self->at_work);
+    loaded_free(&self->next);
     free(self->wave);
     free(self->x);
     free(self->rows);
@@ -437,9 +465,9 @@ static int lstm_open(struct instance *in, bool check, struct error *err)
     self->kernel = lstm_kernel_find(lstm_kernel_names[conf->kernel], cpu_features(), err);
     if (!self->kernel)
         return -1;
-    file_changed(self, conf->path);
-    if (loaded_make(in, &self->at_work, err) < 0)
+    if (loaded_make(in, conf->path, &self->at_work, err) < 0)
         return error_prefix(err, "path");
+    self->seen = self->at_work.mark;
     const struct lstm *l = self->at_work.lstm;
     self->state_max = l->state_floats;
     in->user_size = sizeof(struct section) + l->state_floats * sizeof(float);

@@ -35,7 +35,7 @@ struct redis_conf {
     {.name = "prefix", .type = OPTION_STRING, .offset = offsetof(conf_type, member.prefix), .initial = "gait",           \
      .flags = OPTION_RESTART, .help = "What every key begins with. Two groups on one Redis need two prefixes."},         \
     {.name = "timeout_ms", .type = OPTION_DURATION, .offset = offsetof(conf_type, member.timeout_ms), .initial = "5s",   \
-     .min = 100, .max = 600000, .flags = OPTION_RESTART,                                                                 \
+     .min = 100, .max = 600000,                                                                                          \
      .help = "Without any answer for so long the connection is closed and opened anew."}
 
 enum redis_result {

@@ -4,6 +4,7 @@
 // Every rule that fires is a symbol with a weight; the sum of weights decides the action. b->risk gets the sum, and an
 // event whose sum reaches the lowest action's score an alert with the symbols. The rules are a file; when it changes it
 // is read again between batches, as a whole or not at all.
+#include "file_mark.h"
 #include "rule_parts.h"
 
 #include "gait/log.h"
@@ -12,7 +13,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -20,7 +20,7 @@ enum { CACHE_LINE = 64, PREFETCH_AHEAD = 6, TEXT_BYTES = 512 };
 
 static const struct option options[] = {
     {.name = "rules", .type = OPTION_PATH, .offset = offsetof(struct rule_conf, path),
-     .flags = OPTION_REQUIRED | OPTION_RESTART,
+     .flags = OPTION_REQUIRED,
      .help = "The rules file. It is read again when it changes; a file with a mistake is refused and the rules before "
              "it stay."},
     {.name = "new_for", .type = OPTION_DURATION, .offset = offsetof(struct rule_conf, new_ms), .initial = "24h",
@@ -52,27 +52,13 @@ static const struct metric metrics[] = {
 struct rule_self {
     struct signals signals;
     struct rule_set *set;
-    struct timespec changed;  /* of the file as last looked at, good or not */
-    off_t size;
-    ino_t inode;
+    struct rule_set *next;    /* between FLOW_PREPARE and FLOW_SWAP */
+    struct file_mark seen;    /* of the file as last looked at, good or not */
+    struct file_mark next_seen;
     struct metric_cell *m_quiet, *m_lost, *m_rules;
 };
 
 /* ---- opening and reloading ------------------------------------------------------------------------------------ */
-
-/* True when the file is another one than at the last look; notes what it is now. */
-static bool file_changed(struct rule_self *self, const char *path)
-{
-    struct stat now;
-    if (stat(path, &now) < 0)
-        return false; /* being replaced; the rules at work stay */
-    bool same = now.st_mtim.tv_sec == self->changed.tv_sec && now.st_mtim.tv_nsec == self->changed.tv_nsec &&
-                now.st_size == self->size && now.st_ino == self->inode;
-    self->changed = now.st_mtim;
-    self->size = now.st_size;
-    self->inode = now.st_ino;
-    return !same;
-}
 
 static void use_set(struct instance *in, struct rule_set *set)
 {
@@ -105,7 +91,7 @@ static int rule_open(struct instance *in, bool check, struct error *err)
     self->signals.amount_purchases = (uint32_t)conf->amount_purchases;
     self->signals.regularity_clicks = (uint32_t)conf->regularity_clicks;
     signals_announce(&self->signals, in);
-    file_changed(self, conf->path);
+    file_mark_renewed(&self->seen, conf->path);
     struct rule_set *set = rule_set_load(in, conf->path, err);
     if (!set)
         return -1;
@@ -113,11 +99,18 @@ static int rule_open(struct instance *in, bool check, struct error *err)
     return 0;
 }
 
-static void reload(struct instance *in, const char *path)
+/* NULL with a text. Counts, whoever asked for it. */
+static struct rule_set *read_again(struct instance *in, const char *path, struct error *err)
+{
+    struct rule_set *set = rule_set_load(in, path, err);
+    metric_add(metric_cell(in->metrics, "gait_rule_reloads_total", set ? "ok" : "refused"), 1);
+    return set;
+}
+
+static void read_changed(struct instance *in, const char *path)
 {
     struct error err;
-    struct rule_set *set = rule_set_load(in, path, &err);
-    metric_add(metric_cell(in->metrics, "gait_rule_reloads_total", set ? "ok" : "refused"), 1);
+    struct rule_set *set = read_again(in, path, &err);
     if (!set) {
         log_error(in->name, "the changed rules are refused, those before stay at work: %s", err.text);
         return;
@@ -126,18 +119,42 @@ static void reload(struct instance *in, const char *path)
     log_notice(in->name, "rules read again from %s: %u rules, %u lists", path, set->rules_n, set->lists_n);
 }
 
+static void prepare(struct instance *in, struct flow_change *change)
+{
+    struct rule_self *self = in->self;
+    const char *path = ((const struct rule_conf *)change->conf)->path;
+    self->next_seen = (struct file_mark){0};
+    file_mark_renewed(&self->next_seen, path);
+    self->next = read_again(in, path, &change->text);
+    change->refused = !self->next;
+    if (self->next && self->next->hash != self->set->hash)
+        error_set(&change->text, "other rules: %u rules, %u lists", self->next->rules_n, self->next->lists_n);
+}
+
 static void rule_flow(struct instance *in, const struct flow *flow)
 {
+    struct rule_self *self = in->self;
     const struct rule_conf *conf = in->conf;
-    if (flow->kind == FLOW_TICK && file_changed(in->self, conf->path))
-        reload(in, conf->path);
+    if (flow->kind == FLOW_PREPARE) {
+        prepare(in, flow->change);
+    } else if (flow->kind == FLOW_DISCARD) {
+        rule_set_destroy(&self->next);
+    } else if (flow->kind == FLOW_SWAP) {
+        use_set(in, self->next);
+        self->next = NULL;
+        self->seen = self->next_seen;
+    } else if (flow->kind == FLOW_TICK && file_mark_renewed(&self->seen, conf->path)) {
+        read_changed(in, conf->path);
+    }
 }
 
 static void rule_close(struct instance *in)
 {
     struct rule_self *self = in->self;
-    if (self)
+    if (self) {
         rule_set_destroy(&self->set);
+        rule_set_destroy(&self->next);
+    }
     free(self);
     in->self = NULL;
 }

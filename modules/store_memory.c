@@ -394,11 +394,11 @@ static const struct option store_memory_options[] = {
     {.name = "snapshot", .type = OPTION_PATH, .offset = AT(snapshot), .flags = OPTION_RESTART,
      .help = "File that the records are read from at start and written to at the end. Without it they are forgotten."},
     {.name = "snapshot_ms", .type = OPTION_DURATION, .offset = AT(snapshot_ms), .initial = "0s", .min = 0,
-     .max = 86400000, .flags = OPTION_RESTART,
+     .max = 86400000,
      .help = "Write the snapshot this often too; 0 = only at the end. Writing holds up the flow for about a second per "
              "gigabyte."},
     {.name = "max_bytes", .type = OPTION_BYTES, .offset = AT(max_bytes), .initial = "4GB", .min = 1 << 20,
-     .max = 1e12, .flags = OPTION_RESTART,
+     .max = 1e12,
      .help = "Bound on the records kept. At the bound nothing more is saved and the flow comes to a halt."},
     {.name = NULL},
 };

@@ -29,7 +29,8 @@ struct module;
 struct instance {
     const struct module *module;
     const char *name;        /* "source.kafka": for logs and errors */
-    void *conf;              /* conf_size bytes, filled from the option rows; read-only after opening */
+    void *conf;              /* conf_size bytes, filled from the option rows; read-only. A reload changes the
+                                values without OPTION_RESTART in place; what was made of them is renewed at FLOW_SWAP */
     void *self;              /* what open made; close frees it */
     struct engine *engine;
     /* services, borrowed, the same for all instances */
@@ -101,6 +102,12 @@ enum flow_kind {
     FLOW_ERASE,   /* to all: `erasure` takes place: forget what you keep of the user beside the sections that `record`
                      describes (the engine empties those), outside of this process too; ticket_hold_save() until it is gone */
     FLOW_ERASED,  /* to sinks: `erasure` is durable in the store: send a receipt; ticket_hold() until that is durable */
+    /* A reload, between two batches, all three within one call. A module that only reads in->conf at run time has nothing
+     * to do: the values of the settings that may change are exchanged in place between PREPARE and SWAP. */
+    FLOW_PREPARE, /* to all: read `change->conf` and the files it names, build what follows from it beside what is at
+                     work, or refuse; nothing may show from outside yet */
+    FLOW_SWAP,    /* everybody could: in->conf has the new values, take what was built. Cannot fail */
+    FLOW_DISCARD, /* somebody could not: free what was built, if anything; everything stays as it was */
 };
 
 /* A user that is to be forgotten. Valid during the call; names it, for it may not be in the table at FLOW_ERASED. */
@@ -116,12 +123,20 @@ struct erasure {
 
 enum { OFFSET_EARLIEST = -2, OFFSET_NONE = -1 };
 
+/* A reload, as one instance sees it. */
+struct flow_change {
+    const void *conf;            /* the new settings, not yet at work; those that need a restart are as before */
+    bool refused;                /* set by the module, with the reason in `text` */
+    struct error text;           /* else what besides settings changes ("model A → B"); may stay empty */
+};
+
 struct flow {
     enum flow_kind kind;
     struct partition *partition; /* OPEN, START, CLOSED */
     int32_t id;                  /* REOPEN */
     int64_t offset;              /* START */
     const struct erasure *erasure; /* ERASE, ERASED */
+    struct flow_change *change;  /* PREPARE */
 };
 
 /* What the engine asks of `commit`. */
