@@ -4,6 +4,7 @@
 #include "admin.h"
 #include "arguments.h"
 #include "cmd.h"
+#include "config_compare.h"
 #include "engine.h"
 #include "module.h"
 #include "value.h"
@@ -12,16 +13,20 @@
 
 #include <ev.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 static void print_usage(FILE *out)
 {
-    fputs("Usage: gaitd check -c FILE\n\n"
+    fputs("Usage: gaitd check -c FILE [--against RUNNING]\n\n"
           "Reads a configuration and the files it names (model, rules, presets) and says everything that is wrong,\n"
           "with file, line and column. Connects to nothing and writes nothing.\n\n"
           "  -c, --config FILE   the configuration\n"
+          "  --against RUNNING   say what a reload would change, and what it would refuse, in a daemon that runs with\n"
+          "                      the settings of this file; what is in the files that both name is not compared\n"
           "  -h, --help          print this text\n\n"
-          "Exit status: 0 nothing is wrong, 1 something is, 2 the command line is wrong.\n\n"
-          "Example: gaitd check -c /etc/gait/gaitd.yaml && systemctl restart gaitd\n", out);
+          "Exit status: 0 nothing is wrong, 1 something is or a reload would be refused, 2 the command line is.\n\n"
+          "Examples: gaitd check -c /etc/gait/gaitd.yaml && systemctl restart gaitd\n"
+          "          gaitd check -c new.yaml --against /etc/gait/gaitd.yaml\n", out);
 }
 
 static void print_stage(const struct config *config, enum stage stage)
@@ -69,14 +74,56 @@ static void print_problems(const struct config *config, const char *text)
     }
 }
 
-static int check_config(const char *path)
+static struct config *load(const char *path)
 {
     struct config_errors errors = {0};
     struct config *config = config_load(path, &errors);
-    if (!config) {
+    if (!config)
         config_errors_print(&errors, stderr);
-        return 1;
+    return config;
+}
+
+struct comparison {
+    bool refused;  /* which of the two kinds is told in this pass */
+    unsigned n;
+};
+
+static void print_difference(void *self, const struct config_difference *d)
+{
+    struct comparison *c = self;
+    if (d->restart != c->refused)
+        return;
+    if (c->n++ == 0)
+        puts(c->refused ? "\nA reload would be refused; these need a restart:" : "\nA reload would change:");
+    printf("  %s: %s\n", d->where, d->text);
+}
+
+/* By their full names, so that relative paths in them compare. 0 when a reload would do. */
+static int print_comparison(const char *path, const char *running_path)
+{
+    char *full = realpath(path, NULL), *running_full = realpath(running_path, NULL);
+    struct config *config = load(full ? full : path), *running = load(running_full ? running_full : running_path);
+    struct comparison refused = {.refused = true}, changed = {0};
+    int rc = 1;
+    if (config && running) {
+        config_compare(running, config, print_difference, &refused);
+        config_compare(running, config, print_difference, &changed);
+        if (refused.n + changed.n == 0)
+            puts("\nA reload would change no setting.");
+        rc = refused.n > 0;
     }
+    config_destroy(&config);
+    config_destroy(&running);
+    free(full);
+    free(running_full);
+    return rc;
+}
+
+static int check_config(const char *path, const char *running)
+{
+    struct config *config = load(path);
+    if (!config)
+        return 1;
     log_setup(LOG_WARNING, LOG_FORMAT_TEXT); /* modules that say what they do would bury what is wrong */
     struct error err;
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
@@ -90,6 +137,8 @@ static int check_config(const char *path)
         print_problems(config, err.text);
         rc = 1;
     }
+    if (rc == 0 && running)
+        rc = print_comparison(path, running);
     engine_destroy(&engine);
     if (loop)
         ev_loop_destroy(loop);
@@ -100,15 +149,19 @@ static int check_config(const char *path)
 int cmd_check(int argc, char **argv)
 {
     static const struct long_option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'}, {"against", required_argument, NULL, 'a'},
+        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
-    const char *path = NULL;
+    const char *path = NULL, *running = NULL;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
-        if (c != 'c') {
+        if (c == 'c') {
+            path = optarg;
+        } else if (c == 'a') {
+            running = optarg;
+        } else {
             print_usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;
         }
-        path = optarg;
     }
     if (!path || optind < argc) {
         if (path)
@@ -118,5 +171,5 @@ int cmd_check(int argc, char **argv)
         print_usage(stderr);
         return 2;
     }
-    return check_config(path);
+    return check_config(path, running);
 }

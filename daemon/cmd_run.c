@@ -41,9 +41,10 @@ static void print_usage(FILE *out)
           "  -c, --config FILE   the configuration\n"
           "  -p, --progress      show a live line of figures on standard error\n"
           "  -h, --help          print this text\n\n"
-          "Signals: TERM and INT drain, save, commit and stop; a second one stops at once. USR1 writes the metrics file.\n"
-          "HUP reads the configuration and the files it names again, all or nothing; the log says what has changed, or\n"
-          "why not. `gaitd check -c NEW --against RUNNING` says it beforehand.\n\n"
+          "Signals: TERM and INT drain, save, commit and stop; a second one stops at once.\n"
+          "USR1 writes the metrics file.\n"
+          "HUP reads the configuration and the files it names again, all or nothing; the log says what has changed\n"
+          "or why not. `gaitd check -c NEW --against RUNNING` says it beforehand.\n\n"
           "Example: gaitd run -c /etc/gait/gaitd.yaml\n", out);
 }
 

@@ -199,7 +199,8 @@ static void tell_module(const char *name, const char *what, config_difference_ca
 void config_compare(const struct config *running, const struct config *next, config_difference_call *call, void *self)
 {
     for (const struct config_section *s = config_sections; s->name; s++)
-        compare_rows(s->name, s->options, (const char *)running + s->offset, (const char *)next + s->offset, call, self);
+        compare_rows(s->name, s->options, (const char *)running + s->offset, (const char *)next + s->offset, call,
+                     self);
     for (size_t i = 0; i < running->modules_n; i++) {
         const struct config_module *old = &running->modules[i], *new = module_named(next, old->name);
         if (new)
@@ -236,7 +237,7 @@ void config_exchange(struct config *running, struct config *next)
         assert(new && new->module == running->modules[i].module);
         exchange_rows(new->module->options, running->modules[i].conf, new->conf);
     }
-    /* The values that need a restart lie in the memory of the start, which stays; the others in that of the last reload. */
+    /* Values that need a restart lie in the memory of the start, which stays; the others in that of the last reload. */
     struct arena *before = running->reloaded;
     running->reloaded = next->memory;
     next->memory = before;

@@ -72,6 +72,8 @@ void reference_facts(const struct option *o, char *text, size_t cap)
         add(text, cap, "; default %s", o->initial[0] ? o->initial : "\"\"");
     else
         add(text, cap, "; not set by default");
+    if (o->flags & OPTION_RESTART)
+        add(text, cap, "; a change needs a restart");
 }
 
 void reference_wrap(FILE *out, const char *indent, int width, const char *text)

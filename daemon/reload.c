@@ -158,8 +158,8 @@ struct reload_result reload_request(struct reload *r, const char *who)
     }
     metric_add(metric_cell(r->engine->metrics, "gait_config_reloads_total", result.rc == 0 ? "ok" : "refused"), 1);
     if (result.rc < 0)
-        log_error("audit", "%s: reload of %s: refused, everything stays as it was; configuration %016" PRIx64, who, r->path,
-                  config_hash(r->config));
+        log_error("audit", "%s: reload of %s: refused, everything stays as it was; configuration %016" PRIx64, who,
+                  r->path, config_hash(r->config));
     else
         log_notice("audit", "%s: reload of %s: ok, %u changes; configuration %016" PRIx64, who, r->path, result.changes,
                    config_hash(r->config));

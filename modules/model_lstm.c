@@ -124,7 +124,8 @@ static void prepare(struct instance *in, struct flow_change *change)
     struct self *self = in->self;
     const struct conf *old = in->conf, *new = change->conf;
     struct file_mark now = {0};
-    if (strcmp(old->path, new->path) == 0 && file_mark_take(&now, new->path) && file_mark_same(&now, &self->at_work.mark))
+    if (strcmp(old->path, new->path) == 0 && file_mark_take(&now, new->path) &&
+        file_mark_same(&now, &self->at_work.mark))
         return;
     if (loaded_make(in, new->path, &self->next, &change->text) < 0) {
         metric_add(self->m_refused, 1);

@@ -102,8 +102,8 @@ enum flow_kind {
     FLOW_ERASE,   /* to all: `erasure` takes place: forget what you keep of the user beside the sections that `record`
                      describes (the engine empties those), outside of this process too; ticket_hold_save() until it is gone */
     FLOW_ERASED,  /* to sinks: `erasure` is durable in the store: send a receipt; ticket_hold() until that is durable */
-    /* A reload, between two batches, all three within one call. A module that only reads in->conf at run time has nothing
-     * to do: the values of the settings that may change are exchanged in place between PREPARE and SWAP. */
+    /* A reload, between two batches, all three within one call. A module that only reads in->conf at run time has
+     * nothing to do: the values that may change are exchanged in place between PREPARE and SWAP. */
     FLOW_PREPARE, /* to all: read `change->conf` and the files it names, build what follows from it beside what is at
                      work, or refuse; nothing may show from outside yet */
     FLOW_SWAP,    /* everybody could: in->conf has the new values, take what was built. Cannot fail */
