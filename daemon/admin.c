@@ -167,6 +167,7 @@ static void on_second(struct ev_loop *loop, ev_timer *w, int events)
     watch_advance(a->watch, clock_mono_ns(&a->engine->clock));
     admin_rates_second(a);
     close_overdue(a);
+    admin_lookups_overdue(a, false);
     metric_set(a->m_open, open_connections(a));
     metric_set(a->m_streams, a->streams_n);
     if (a->listen_fd < 0 && a->rates.samples_n % RETRY_S == 0 && listen_now(a, &err) < 0)
@@ -402,6 +403,7 @@ void admin_destroy(struct admin **admin)
             unlink(a->unix_path);
     }
     if (a->daemon) {
+        admin_lookups_overdue(a, true);
         admin_streams_end(a);
         ev_io_stop(a->loop, &a->ready);
         ev_timer_stop(a->loop, &a->turn);

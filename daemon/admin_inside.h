@@ -15,7 +15,8 @@
 #include <microhttpd.h>
 #include <sys/socket.h>
 
-enum { ADMIN_CLIENTS = 1024, ADMIN_HISTORY = 300, ADMIN_WINDOW_S = 10, ADMIN_ID_MAX = 4096, ADMIN_WHO_MAX = 160 };
+enum { ADMIN_CLIENTS = 1024, ADMIN_HISTORY = 300, ADMIN_WINDOW_S = 10, ADMIN_ID_MAX = 4096, ADMIN_WHO_MAX = 160,
+       ADMIN_LOOKUP_MS = 3000 };
 
 /* One connection that MHD holds for us. */
 struct admin_connection {
@@ -68,6 +69,7 @@ struct admin {
     struct admin_client clients[ADMIN_CLIENTS];
     uint64_t seed;                 /* of the addresses' hashes */
     struct admin_rates rates;
+    struct admin_request *waiting; /* suspended, for a record */
     struct admin_stream *streams;  /* listeners */
     uint32_t streams_n;
     uint64_t alerts_sent;          /* number of the last alert that the listeners got */
@@ -116,8 +118,14 @@ struct admin_request {
     bool head;
     unsigned retry_after_s;              /* 0 = says nothing */
     const char *allow;                   /* for 405 */
-    void *waiting;                       /* what the call waits for, suspended; NULL = nothing */
+    /* a call that looks a user up; its connection is suspended meanwhile */
+    struct admin_request *next_waiting;  /* in admin.waiting */
+    struct lookup *waiting;              /* for this; NULL = for nothing */
     void (*cancel)(struct admin_request *r); /* the caller went away meanwhile */
+    uint64_t until_ms;                   /* monotonic */
+    bool asked, found, overdue;
+    int32_t partition;
+    json_t *json;                        /* the answer, made while the record was at hand */
 };
 
 extern const struct admin_route admin_routes[]; /* admin_request.c; ended by a row without method */
@@ -179,6 +187,8 @@ enum MHD_Result admin_get_shop(struct admin_request *r);
 enum MHD_Result admin_get_alerts(struct admin_request *r);
 enum MHD_Result admin_get_models(struct admin_request *r);
 enum MHD_Result admin_get_user(struct admin_request *r);
+enum MHD_Result admin_post_erase(struct admin_request *r);
+void admin_lookups_overdue(struct admin *a, bool all); /* ends those that wait too long, or all */
 enum MHD_Result admin_post_reload(struct admin_request *r);
 enum MHD_Result admin_get_page(struct admin_request *r);      /* /, /dashboard.js, … (admin_assets.c) */
 

@@ -18,6 +18,8 @@ const struct admin_route admin_routes[] = {
     {"GET", "/api/models", NULL, ADMIN_CALL, admin_get_models},
     {"GET", "/api/stream", NULL, ADMIN_CALL, admin_get_stream},
     {"POST", "/api/reload", NULL, ADMIN_CALL, admin_post_reload},
+    {"GET", "/api/users/", "", ADMIN_CALL, admin_get_user},
+    {"POST", "/api/users/", "/erase", ADMIN_CALL, admin_post_erase},
     {"GET", "/api/openapi.json", NULL, ADMIN_PAGE, admin_get_page},
     {"GET", "/", NULL, ADMIN_PAGE, admin_get_page},
     {"GET", "/dashboard.js", NULL, ADMIN_PAGE, admin_get_page},
@@ -165,6 +167,7 @@ void admin_request_end(void *cls, struct MHD_Connection *connection, void **stat
         return;
     if (r->waiting)
         r->cancel(r);
+    json_decref(r->json);
     free(r);
     *state = NULL;
 }

@@ -98,8 +98,8 @@ static void push_alerts(struct admin *a)
     struct watch_alert alert;
     a->alerts_sent = newest;
     while (number++ < newest) {
-        watch_alert_at(a->watch, number, (struct str){0}, (struct str){0}, &alert);
-        for (struct admin_stream *s = a->streams; s; s = s->next)
+        bool there = watch_alert_at(a->watch, number, (struct str){0}, (struct str){0}, &alert);
+        for (struct admin_stream *s = a->streams; there && s; s = s->next)
             push(s, "alert", alert.text.at, alert.text.len);
     }
 }

@@ -133,6 +133,12 @@ static void resolve_event(struct engine *e, struct batch *b, uint32_t i, struct 
         b->loading[b->loading_n++] = user;
         b->loads++;
         metric_add(e->m_loads, 1);
+    } else if (user->state == USER_LOADING && user->loading_for->n == 0) {
+        /* An erasure or a lookup asked for it, which no batch waits for: from now on this one does. Of two batches the
+         * later one is computed after the one that waits already. */
+        user->loading_for->loads--;
+        user->loading_for = b;
+        b->loads++;
     }
     chain_event(b, i, user);
 }

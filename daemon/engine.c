@@ -221,6 +221,7 @@ void engine_destroy(struct engine **engine)
             e->instances[i].module->close(&e->instances[i]);
     saves_destroy(e);
     erases_destroy(e);
+    lookups_destroy(e);
     epochs_destroy(e);
     partitions_destroy(e);
     users_destroy(&e->users);
@@ -463,6 +464,7 @@ bool engine_step(struct engine *e)
         return false;
     tickets_retire(e);
     erases_advance(e);
+    lookups_advance(e);
     bool filled = fill_batch(e), computed = false;
     load_batches(e);
     if (e->queue_n > 0 && batch_is_ready(e->queue[0]) && engine_sinks_accept(e)) {

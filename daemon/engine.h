@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the inside of the engine, shared by engine.c (the flow), batch.c (batches and tickets), partition.c
- * (take-over and hand-over), save.c (save and commit), epoch.c (transactions), erase.c (users to be forgotten) and record.c.
+ * (take-over and hand-over), save.c (save and commit), epoch.c (transactions), erase.c (users to be forgotten),
+ * lookup.c (records for the operators) and record.c.
  * Modules see none of it. */
 #ifndef GAIT_ENGINE_PRIVATE_H
 #define GAIT_ENGINE_PRIVATE_H
@@ -126,6 +127,7 @@ struct engine {
     bool source_paused;
     uint64_t progress_ms;                  /* when a batch was last computed or none was waiting */
 
+    struct lookup *lookups;                /* under way */
     struct watch *watch;                   /* set by whoever serves the pages; NULL = nobody looks */
     void (*wake)(void *self);              /* set by whoever runs the loop */
     void *wake_self;
@@ -195,5 +197,15 @@ void erases_create(struct engine *e);
 void erases_destroy(struct engine *e);
 void erases_advance(struct engine *e);
 bool erases_waiting(const struct engine *e);            /* some are not applied yet: fill no batch */
+
+/* ---- lookup.c --------------------------------------------------------------------------------------------------- */
+/* `user` is NULL when no partition of ours has such a record; it is valid during the call. `loaded`: it was not in the
+ * table. */
+typedef void (*lookup_done)(void *self, struct user *user, bool loaded);
+/* The answer comes by `done` from a later engine_step(); NULL when too many are under way. */
+struct lookup *lookup_begin(struct engine *e, struct str name, lookup_done done, void *self);
+void lookup_cancel(struct lookup *lookup);              /* `done` will not be called */
+void lookups_advance(struct engine *e);
+void lookups_destroy(struct engine *e);
 
 #endif

@@ -14,6 +14,8 @@
 // way meet the tombstone.
 #include "engine.h"
 
+#include "watch.h"
+
 #include "gait/log.h"
 
 #include <assert.h>
@@ -108,6 +110,8 @@ static void apply(struct engine *e, struct erase *erase, struct partition *p, st
     struct erasure erasure = erasure_of(erase, ticket);
     erasure.user = user;
     engine_flow(e, &(struct flow){.kind = FLOW_ERASE, .partition = p, .erasure = &erasure});
+    if (e->watch)
+        watch_forget(e->watch, erasure.name);
     if (user->erased_ms < erase->erased_ms) {
         record_empty(e, user);
         user->erased_ms = erase->erased_ms;

@@ -131,6 +131,18 @@ static void keep_alert(struct watch *w, const struct batch *b, const struct aler
     w->text_at += (uint32_t)n;
 }
 
+void watch_forget(struct watch *w, struct str user)
+{
+    uint64_t hash = user_hash(user);
+    for (uint64_t number = w->newest - w->kept + 1; number <= w->newest; number++) {
+        struct entry *entry = entry_of(w, number);
+        if (entry->user != hash)
+            continue;
+        memset(w->text + entry->at, 0, entry->len);
+        entry->len = 0;
+    }
+}
+
 uint64_t watch_alerts_newest(const struct watch *w)
 {
     return w->newest;
@@ -145,7 +157,7 @@ bool watch_alert_at(const struct watch *w, uint64_t number, struct str user, str
 {
     assert(number <= w->newest && number + w->kept > w->newest);
     const struct entry *entry = entry_of(w, number);
-    if (user.at && entry->user != user_hash(user))
+    if (entry->len == 0 || (user.at && entry->user != user_hash(user)))
         return false;
     bool found = !rule.at;
     for (uint32_t i = 0; i < entry->rules_n && !found; i++)

@@ -25,10 +25,13 @@ struct watch_alert {
     struct str text;
 };
 
+/* The user is to be erased: the alerts about them go. */
+void watch_forget(struct watch *watch, struct str user);
 /* Alerts ever seen; those with numbers in (newest - kept, newest] can be asked for. */
 uint64_t watch_alerts_newest(const struct watch *watch);
 uint64_t watch_alerts_kept(const struct watch *watch);
-/* Alert `number`, which is kept; false when it is not about `user` or has no symbol `rule` (absent = any). */
+/* Alert `number`, which is kept; false when it is not about `user` or has no symbol `rule` (absent = any), or
+ * its user was erased. */
 bool watch_alert_at(const struct watch *watch, uint64_t number, struct str user, struct str rule,
                     struct watch_alert *out);
 

@@ -157,6 +157,13 @@ static struct section *section_of(const struct instance *in, struct user *user)
     return user_section(user, in->user_offset);
 }
 
+const float *lstm_user_hidden(const struct instance *model, struct user *user)
+{
+    const struct lstm *l = lstm_at_work(model);
+    const struct section *section = section_of(model, user);
+    return section->model_id == l->model->id ? section->state + l->h_at[l->model->layers_n - 1] : NULL;
+}
+
 static void prefetch_section(const struct instance *in, const struct batch *b, int32_t event, uint32_t floats)
 {
     const char *at = user_section(b->events[event].record, in->user_offset);

@@ -92,10 +92,16 @@ void row_announce(struct instance *in)
 
 /* ---- the plan ------------------------------------------------------------------------------------------------- */
 
+/* Where a column's value goes: its place in the row or, in a plan of every column, its id. */
+static int place_of(const struct instance *in, uint32_t id)
+{
+    return window_self(in)->plan_of_all ? (int)id : columns_place(in->columns, id);
+}
+
 static bool plan_add(const struct instance *in, uint32_t id, enum plan_kind kind, uint32_t index,
                      struct plan_item *item)
 {
-    int place = columns_place(in->columns, id);
+    int place = place_of(in, id);
     if (place < 0)
         return false;
     assert(place <= INT16_MAX);
@@ -144,7 +150,7 @@ void row_plan(struct instance *in)
         }
     }
     for (uint32_t i = 0; i < SCALARS; i++)
-        plan->scalar[i] = (int16_t)columns_place(in->columns, w->scalar_id[i]);
+        plan->scalar[i] = (int16_t)place_of(in, w->scalar_id[i]);
     plan->day = plan->scalar[SCALAR_DAY_SIN] >= 0 || plan->scalar[SCALAR_DAY_COS] >= 0;
     plan->week = plan->scalar[SCALAR_WEEK_SIN] >= 0 || plan->scalar[SCALAR_WEEK_COS] >= 0;
 }
@@ -440,4 +446,17 @@ void window_columns_at(const struct instance *window, struct user *user, uint32_
     write_scalar(w, SCALAR_RING_EVENTS, index + 1 - skipped, row);
     write_scalar(w, SCALAR_TOTAL_EVENTS, (double)(head->total - (head->n - 1u - index) - skipped), row);
     write_event(w, &event, row);
+}
+
+void window_columns_all(const struct instance *window, struct user *user, uint32_t index, double *by_id)
+{
+    struct instance *in = (struct instance *)(uintptr_t)window;
+    struct window *w = window_self(in);
+    struct window_plan wanted = w->plan;
+    w->plan_of_all = true;
+    w->plan.width = UINT32_MAX;
+    row_plan(in);
+    window_columns_at(window, user, index, -1, by_id);
+    w->plan_of_all = false;
+    w->plan = wanted;
 }

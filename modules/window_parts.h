@@ -123,6 +123,7 @@ struct window {
     uint32_t count_id[WINDOWS_MAX][EVENT_TYPES_MAX + 1], sum_id[WINDOWS_MAX][WINDOW_SUMS_MAX];
     uint32_t distinct_id[WINDOWS_MAX], since_id[EVENT_TYPES_MAX], scalar_id[SCALARS];
     struct window_plan plan;
+    bool plan_of_all;                 /* while window_columns_all() runs */
     int64_t time_minute;              /* the minute that the four below are for */
     double time_of[4];
     uint32_t type_hash[EVENT_TYPES_MAX];

@@ -101,6 +101,9 @@ void lstm_head(const struct lstm *lstm, uint32_t head, uint32_t n, const float *
 /* What the model stage computes with at the moment (model_lstm.c): score_ uses its packed heads. Valid until the batch
  * ends. */
 struct instance;
+struct user;
 const struct lstm *lstm_at_work(const struct instance *model);
+/* The last layer's h [model_hidden()] in a user's record; NULL when it has no state of the model at work. */
+const float *lstm_user_hidden(const struct instance *model, struct user *user);
 
 #endif

@@ -47,5 +47,8 @@ uint32_t window_ring_size(const struct instance *window);
  * leaves out one more ring event (its index, not `index`), -1 = none. Equal to what run() wrote at that event, except
  * for windows that reach beyond the ring: their tiles may since have been merged or dropped. */
 void window_columns_at(const struct instance *window, struct user *user, uint32_t index, int32_t skip, double *row);
+/* The same with every window column, wanted or not, for people who look at one user: by_id [columns_count()], the
+ * window's columns at their ids; others are left alone. */
+void window_columns_all(const struct instance *window, struct user *user, uint32_t index, double *by_id);
 
 #endif
