@@ -211,6 +211,15 @@ bench: $(B)/gaitd $(B)/tests/bench/probe $(B)/tests/bench/w1_model kafka-dist bu
 bench-lstm: $(B)/tests/bench/bench_lstm
 	$<
 
+# How fast the trainer learns the preset purchase-28; beside it TensorFlow, where it is installed.
+bench-train: $(B)/tests/bench/bench_train
+	tests/bench/bench_train.sh $<
+
+# Quality on data that no one here made, where it is at hand (GAIT_DATA).
+gates: $(B)/gaitd
+	GAITD=$(abspath $<) tests/gates/eshop.sh
+.PHONY: bench-train gates
+
 # What decoding an event and writing a score cost.
 bench-decode: $(B)/tests/bench/bench_decode
 	$<
