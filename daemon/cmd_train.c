@@ -17,8 +17,8 @@ static void print_usage(FILE *out)
     fputs("Usage: gaitd train --events FILE... --out MODEL [OPTION...]\n\n"
           "Trains a model on event files, with the decode and window code that serves, and says how good it is.\n\n"
           "Data\n"
-          "  --events FILE...      JSON lines or, by their names, CSV with a header (the same mapping); plain, gzip or\n"
-          "                        zstd, in the order of time; - is standard input\n"
+          "  --events FILE...      JSON lines or, by their names, CSV with a header (the same mapping); plain, gzip\n"
+          "                        or zstd, in the order of time; - is standard input\n"
           "  --csv-delimiter C     (, and a tab for .tsv)\n"
           "  -c, --config FILE     the daemon's configuration: mapping, event types, windows (defaults)\n"
           "  --target LIST         what to predict: category, item, intent, label:NAME, several with commas\n"
@@ -40,8 +40,8 @@ static void print_usage(FILE *out)
           "  --ensemble N          networks of N seeds, their logits averaged, in one model (1)\n"
           "Learning\n"
           "  --epochs N (30)  --patience N (3; 0 = never stop early)  --batch N sequences (32)  --rate R (0.001)\n"
-          "  with target item instead: --layers 128 --epochs 15 --batch 64 --rate 0.004 --schedule cosine --dropout 0.35\n"
-          "  --input-dropout 0.1\n"
+          "  with target item instead: --layers 128 --epochs 15 --batch 64 --rate 0.004 --schedule cosine\n"
+          "  --dropout 0.35 --input-dropout 0.1\n"
           "  --schedule constant|cosine|halving (constant)  --dropout P (0.2)  --input-dropout P (0)\n"
           "  --clip NORM (1; 0 = off)  --l1 X (0)  --l2 X (0)  --class-weights none|balanced (none)\n"
           "  --samples N           with over 6000 items, learn from N of them at a time; 0 = all (2048)\n"
@@ -237,7 +237,8 @@ enum {
     OPT_EVENTS = 256, OPT_TARGET, OPT_SEQUENCE, OPT_LABELS, OPT_PURCHASE, OPT_HORIZON, OPT_VALID, OPT_EMBED,
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
-    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD, OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER,
+    OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
+    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER,
 };
 
 static const struct long_option long_options[] = {
@@ -407,8 +408,8 @@ int cmd_train(int argc, char **argv)
     struct train_stop stop = {0};
     char *command = command_of(argc, argv);
     struct train_job job = {
-        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .samples = 2048, .refit = true, .command = command,
-        .stop = &stop,
+        .sequence = TRAIN_BY_USER, .default_features = true, .valid = 0.1, .ensemble = 1, .samples = 2048,
+        .refit = true, .command = command, .stop = &stop,
         .outline = {.targets_n = 2, .targets = {"category", "intent"}, .layers_n = 1, .hidden = {64}, .min_count = 2,
                     .vocabulary_max = 100000, .intent_horizon_ms = 3600000,
                     .width = {[MODEL_TYPE] = 8, [MODEL_CATEGORY] = 16}},

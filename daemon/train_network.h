@@ -19,8 +19,8 @@
 #include "gait/model.h"
 
 /* ---- sampling a large softmax -------------------------------------------------------------------------------------
- * With tens of thousands of classes, learning compares each target with `n` classes drawn from q (once a mini-batch, with
- * replacement) instead of with all. Every logit has ln(n·q) taken off, which makes the estimate consistent (Bengio and
+ * With tens of thousands of classes, learning compares each target with `n` classes drawn from q (once a mini-batch,
+ * with replacement) instead of with all. Every logit has ln(n·q) taken off, which makes the estimate consistent (Bengio and
  * Senécal, 2008); a drawn class that is the row's own target is left out. Measuring always uses all classes. */
 struct train_sampler {
     uint32_t n;                 /* draws; 0 = the full softmax */
@@ -181,8 +181,8 @@ void train_forward(struct train_workspace *w, const struct train_batch *b, bool 
 typedef void train_scores_fn(void *self, uint32_t head, const uint32_t *rows, uint32_t n, const float *p);
 void train_heads(struct train_workspace *w, const struct train_batch *b, bool learning, train_scores_fn *each,
                  void *self);
-/* train_sampled.c: the same for one softmax head by its sampler; u is the head's input [n × width] of the rows picked, du
- * its derivative. */
+/* train_sampled.c: the same for one softmax head by its sampler; u is the head's input [n × width] of the rows picked,
+ * du its derivative. */
 void train_head_sampled(struct train_workspace *w, const struct train_batch *b, uint32_t head, uint32_t n,
                         size_t width, const float *u, float *du);
 /* After both: adds to the gradient. */

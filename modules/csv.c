@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// csv.c - CSV to JSON lines. One thread reads, converts and writes to a pipe; whoever opens csv_path() reads the other end.
+// csv.c - CSV to JSON lines. One thread reads, converts and writes to a pipe; who opens csv_path() reads the other end.
 #include "gait/csv.h"
 
 #include "stream.h"
@@ -23,7 +23,7 @@ struct csv {
     pthread_t thread;
     struct error problem;
     bool broken;
-    size_t row;               /* from 1: the header */
+    size_t row;               /* complete ones so far, the header and empty ones too */
     char *names[COLUMNS_MAX]; /* as JSON keys with quotes and colon */
     size_t columns;
     /* the row at hand */
@@ -71,10 +71,11 @@ static bool is_bare(const char *text)
     return n > 0 && n <= 15 && !text[n] && (n == 1 || *text != '0');
 }
 
+/* The row that is being read is the one after the last complete one. */
 static int fail(struct csv *c, const char *text)
 {
     c->broken = true;
-    return error_set(&c->problem, "row %zu: %s", c->row, text);
+    return error_set(&c->problem, "row %zu: %s", c->row + 1, text);
 }
 
 static int take_header(struct csv *c)
@@ -95,10 +96,9 @@ static int take_header(struct csv *c)
 
 static int put_row(struct csv *c)
 {
-    c->row++;
     if (c->fields_n == 1 && !c->text[0]) /* an empty line */
         return 0;
-    if (c->row == 1)
+    if (c->columns == 0)
         return take_header(c);
     if (c->fields_n > c->columns)
         return fail(c, "it has more fields than the header; is the delimiter right?");
@@ -148,6 +148,7 @@ static int end_row(struct csv *c)
         c->text_n--;
     if (end_field(c) < 0 || put_row(c) < 0)
         return -1;
+    c->row++;
     c->text_n = c->fields_n = 0;
     return 0;
 }

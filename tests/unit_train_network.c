@@ -334,7 +334,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),  cmocka_unit_test(test_row_independence), cmocka_unit_test(test_cells),
-        cmocka_unit_test(test_softmax),   cmocka_unit_test(test_gradient), cmocka_unit_test(test_sampled),         cmocka_unit_test(test_carried_state),
+        cmocka_unit_test(test_softmax),   cmocka_unit_test(test_gradient),
+        cmocka_unit_test(test_sampled),   cmocka_unit_test(test_carried_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* csv.h - a CSV file as JSON lines through a pipe, so that every reader of JSON lines reads it too.
  *
- * The header's names become the keys. Whole numbers and true/false stay bare, everything else becomes text, an empty field
- * is left out. Quoted fields may hold delimiters, doubled quotes and newlines (RFC 4180). Plain, gzip or zstd. */
+ * The header's names become the keys. Whole numbers and true/false stay bare, everything else becomes text, an empty
+ * field is left out. Quoted fields may hold delimiters, doubled quotes and newlines (RFC 4180). Plain, gzip or zstd. */
 #ifndef GAIT_CSV_H
 #define GAIT_CSV_H
 
