@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // cmd_model.c - `gaitd model show` prints what is in a model file; `gaitd model run` feeds it input vectors and
-// prints what every step makes of them, so that anyone can check our arithmetic with a library of their choice.
+// prints what every step makes of them, so that anyone can check our arithmetic with a library of their choice. What
+// else there is has a file of its own.
 #include "arguments.h"
 #include "cmd.h"
+#include "cmd_model.h"
 
 #include "gait/cpu.h"
 #include "gait/lstm.h"
@@ -20,11 +22,13 @@ enum { SHOWN_NAMES = 12 };
 static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd model show MODEL\n"
-          "       gaitd model run --model MODEL [--kernel KERNEL] < SEQUENCES\n\n"
+          "       gaitd model run --model MODEL [--kernel KERNEL] < SEQUENCES\n"
+          "       gaitd model import|export … (each has --help)\n\n"
           "show prints a model's shapes, vocabularies, features and metadata.\n"
           "run reads lines {\"inputs\":[[…],…]}, each a sequence of input vectors (embeddings one after\n"
           "another, then the features), and prints a line for every step: h and c of every layer, and what the\n"
-          "heads say.\n\n"
+          "heads say.\n"
+          "import makes a model of PyTorch, Keras or ONNX weights; export writes one as ONNX.\n\n"
           "  -m, --model MODEL    the model file (safetensors)\n"
           "  -k, --kernel KERNEL  auto, generic, avx2 or avx512 (auto)\n"
           "  -h, --help           print this text\n\n"
@@ -221,8 +225,21 @@ static int run(const char *path, const char *kernel_name)
     return result < 0 ? failed(err.text) : 0;
 }
 
+struct part {
+    const char *name;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct part parts[] = {
+    {"import", cmd_model_import},
+    {"export", cmd_model_export},
+};
+
 int cmd_model(int argc, char **argv)
 {
+    for (size_t i = 0; argc > 1 && i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(argv[1], parts[i].name) == 0)
+            return parts[i].run(argc - 1, argv + 1);
     static const struct long_option options[] = {
         {"model", required_argument, NULL, 'm'},
         {"kernel", required_argument, NULL, 'k'},
@@ -244,7 +261,7 @@ int cmd_model(int argc, char **argv)
         return wrong_usage("show or run?", "");
     bool is_show = strcmp(what, "show") == 0;
     if (!is_show && strcmp(what, "run") != 0)
-        return wrong_usage("show and run are possible, not ", what);
+        return wrong_usage("show, run, import and export are possible, not ", what);
     if (!model && optind < argc)
         model = argv[optind++];
     if (optind < argc)

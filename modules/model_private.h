@@ -6,6 +6,8 @@
 
 #include "gait/model.h"
 
+#include <jansson.h>
+
 /* Copies the names and builds the look-up. -1 with a text: too many, empty, twice the same, NUL, not UTF-8. */
 int model_vocabulary_init(struct model_vocabulary *v, const struct str *names, size_t n, struct error *err);
 void model_vocabulary_free(struct model_vocabulary *v);
@@ -23,6 +25,15 @@ static inline size_t model_tensor_floats(const struct model_tensor *t)
 {
     return t->shape[0] * (t->dims == 2 ? t->shape[1] : 1);
 }
+
+/* An open file; its owner closes it. Texts do not name it. */
+struct model *model_load_fd(int fd, struct error *err);
+
+/* What a file says about a model besides the weights: an object of strings, the caller's (model_write.c). */
+json_t *model_metadata(const struct model *m);
+/* Has `write` fill a new file beside `path`, flushes it to disk and renames it. -1 with a text; the old one stays. */
+int model_file_replace(const char *path, bool (*write)(int fd, const void *what), const void *what, struct error *err);
+bool model_write_all(int fd, const void *from, size_t n);
 
 /* Index in names of an enum's values; -1 when there is none of that name. */
 int model_field_find(const char *name);

@@ -414,12 +414,10 @@ static int check_id(const struct reader *r, struct error *err)
     return 0;
 }
 
-struct model *model_load(const char *path, struct error *err)
+struct model *model_load_fd(int fd, struct error *err)
 {
-    struct reader r = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), .model = model_create()};
-    int result = r.fd < 0 ? error_set(err, "cannot open it: %s", strerror(errno)) : 0;
-    if (result == 0)
-        result = read_header(&r, err);
+    struct reader r = {.fd = fd, .model = model_create()};
+    int result = read_header(&r, err);
     if (result == 0)
         result = read_metadata(&r, err);
     if (result == 0)
@@ -428,13 +426,24 @@ struct model *model_load(const char *path, struct error *err)
         result = model_seal(r.model, err);
     if (result == 0)
         result = check_id(&r, err);
-    if (result < 0) {
-        error_prefix(err, "model %s", path);
+    if (result < 0)
         model_destroy(&r.model);
-    }
     json_decref(r.header);
     json_decref(r.vocabularies);
-    if (r.fd >= 0)
-        close(r.fd);
     return r.model;
+}
+
+struct model *model_load(const char *path, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct model *m = NULL;
+    if (fd < 0)
+        error_set(err, "cannot open it: %s", strerror(errno));
+    else
+        m = model_load_fd(fd, err);
+    if (!m)
+        error_prefix(err, "model %s", path);
+    if (fd >= 0)
+        close(fd);
+    return m;
 }

@@ -79,7 +79,7 @@ static json_t *lists_json(const struct model *m, json_t *metadata)
     return vocabularies;
 }
 
-static json_t *metadata_json(const struct model *m)
+json_t *model_metadata(const struct model *m)
 {
     char number[24];
     json_t *metadata = json_object();
@@ -103,7 +103,7 @@ static char *header_text(const struct model *m, const struct model_tensor *tenso
 {
     json_t *header = json_object();
     uint64_t at = 0;
-    json_object_set_new(header, "__metadata__", metadata_json(m));
+    json_object_set_new(header, "__metadata__", model_metadata(m));
     for (uint32_t i = 0; i < n; i++) {
         const struct model_tensor *t = &tensors[i];
         uint64_t bytes = model_tensor_floats(t) * sizeof(float);
@@ -125,7 +125,7 @@ static char *header_text(const struct model *m, const struct model_tensor *tenso
     return text;
 }
 
-static bool write_all(int fd, const void *from, size_t n)
+bool model_write_all(int fd, const void *from, size_t n)
 {
     for (const char *p = from; n > 0;) {
         ssize_t put = write(fd, p, n);
@@ -139,16 +139,17 @@ static bool write_all(int fd, const void *from, size_t n)
     return true;
 }
 
-static bool write_model(int fd, const struct model *m)
+static bool write_model(int fd, const void *what)
 {
+    const struct model *m = what;
     struct model_tensor tensors[MODEL_TENSORS_MAX];
     uint32_t n = model_tensors(m, tensors);
     uint64_t length;
     char *header = header_text(m, tensors, n, &length);
-    bool ok = write_all(fd, &length, sizeof length) && write_all(fd, header, length);
+    bool ok = model_write_all(fd, &length, sizeof length) && model_write_all(fd, header, length);
     free(header);
     for (uint32_t i = 0; i < n && ok; i++)
-        ok = write_all(fd, tensors[i].at, model_tensor_floats(&tensors[i]) * sizeof(float));
+        ok = model_write_all(fd, tensors[i].at, model_tensor_floats(&tensors[i]) * sizeof(float));
     return ok;
 }
 
@@ -173,32 +174,37 @@ static bool give_mode(int fd)
     return fchmod(fd, 0666 & ~mask) == 0;
 }
 
-int model_save(struct model *m, const char *path, struct error *err)
+int model_file_replace(const char *path, bool (*write)(int fd, const void *what), const void *what, struct error *err)
 {
-    if (model_seal(m, err) < 0)
-        return error_prefix(err, "model %s", path);
     char *temporary = malloc(strlen(path) + sizeof ".XXXXXX");
     assert(temporary);
     sprintf(temporary, "%s.XXXXXX", path);
     int fd = mkostemp(temporary, O_CLOEXEC), result = 0;
     if (fd < 0) {
-        result = error_set(err, "model %s: cannot create a file beside it: %s", path, strerror(errno));
+        result = error_set(err, "cannot create a file beside it: %s", strerror(errno));
         free(temporary);
         return result;
     }
-    bool ok = write_model(fd, m) && give_mode(fd) && fsync(fd) == 0;
+    bool ok = write(fd, what) && give_mode(fd) && fsync(fd) == 0;
     if (!ok)
-        result = error_set(err, "model %s: cannot write %s: %s", path, temporary, strerror(errno));
+        result = error_set(err, "cannot write %s: %s", temporary, strerror(errno));
     if (close(fd) < 0 && ok) {
         ok = false;
-        result = error_set(err, "model %s: cannot write %s: %s", path, temporary, strerror(errno));
+        result = error_set(err, "cannot write %s: %s", temporary, strerror(errno));
     }
     if (ok && (rename(temporary, path) < 0 || !sync_folder(path))) {
         ok = false;
-        result = error_set(err, "model %s: cannot put it in its place: %s", path, strerror(errno));
+        result = error_set(err, "cannot put it in its place: %s", strerror(errno));
     }
     if (!ok)
         unlink(temporary);
     free(temporary);
     return result;
+}
+
+int model_save(struct model *m, const char *path, struct error *err)
+{
+    if (model_seal(m, err) < 0 || model_file_replace(path, write_model, m, err) < 0)
+        return error_prefix(err, "model %s", path);
+    return 0;
 }
