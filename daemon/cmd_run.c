@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 struct run {
@@ -23,15 +24,15 @@ struct run {
     struct engine *engine;
     struct admin *admin;
     ev_idle idle;                /* active while the engine has work: the loop then polls without waiting */
-    ev_timer tick, metrics, progress;
+    ev_timer tick, metrics, progress, watchdog, status;
     ev_signal terminate, interrupt, hangup, user1;
     struct reload reload;
     bool show_progress, told_ready;
     bool ever_ready;             /* the service manager has heard READY=1 */
     bool awake;                  /* the engine asked for a step since the last one began */
     uint64_t begun_ns;
-    double last_events;
-    uint64_t last_ns;
+    double last_events, status_events;
+    uint64_t last_ns, status_ns;
 };
 
 static void print_usage(FILE *out)
@@ -113,8 +114,7 @@ static void take_settings(void *self)
 static struct reload_result reload(struct run *run, const char *who)
 {
     if (run->ever_ready)
-        notify_state("RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=Reading the configuration again",
-                     clock_mono_ns(&clock_system) / 1000);
+        notify_reloading(clock_mono_ns(&clock_system));
     struct reload_result result = reload_request(&run->reload, who);
     if (!run->ever_ready)
         return result;
@@ -134,6 +134,29 @@ static int reload_for_admin(void *self, struct error *err)
     struct reload_result result = reload(self, "admin");
     *err = result.text;
     return result.rc;
+}
+
+/* From the loop itself: a loop that hangs says nothing, and the service manager starts us anew. */
+static void on_watchdog(struct ev_loop *loop, ev_timer *w, int events)
+{
+    (void)loop, (void)w, (void)events;
+    notify_state("WATCHDOG=1");
+}
+
+/* One line for `systemctl status`. */
+static void on_status(struct ev_loop *loop, ev_timer *w, int events)
+{
+    struct run *run = w->data;
+    uint64_t now = clock_mono_ns(&run->engine->clock);
+    double total = metrics_sum(run->engine->metrics, "gait_events_total");
+    (void)loop, (void)events;
+    if (run->told_ready && run->engine->phase == ENGINE_RUNNING)
+        notify_state("STATUS=Running: %.0f events/s, %zu partitions, %.0f events behind, %.0f alerts",
+                     (total - run->status_events) / ((double)(now - run->status_ns) * 1e-9), run->engine->partitions_n,
+                     metrics_sum(run->engine->metrics, "gait_lag_events"),
+                     metrics_sum(run->engine->metrics, "gait_alerts_total"));
+    run->status_events = total;
+    run->status_ns = now;
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
@@ -206,8 +229,12 @@ static int run_loop(struct run *run)
     take_settings(run);
     if (run->show_progress)
         start_timer(run, &run->progress, on_progress, 0.25);
+    uint64_t watchdog_ms = notify_watchdog_ms();
+    if (watchdog_ms)
+        start_timer(run, &run->watchdog, on_watchdog, (double)watchdog_ms * 0.5e-3);
+    start_timer(run, &run->status, on_status, 5);
     signal(SIGPIPE, SIG_IGN);
-    run->begun_ns = run->last_ns = clock_mono_ns(&clock_system);
+    run->begun_ns = run->last_ns = run->status_ns = clock_mono_ns(&clock_system);
     engine_start(run->engine);
     ev_run(run->loop, 0);
     engine_tick(run->engine);
@@ -224,6 +251,8 @@ static int run_config(struct run *run, const char *path)
         config_errors_print(&errors, stderr);
         return 1;
     }
+    if (!run->config->engine.core_dumps && prctl(PR_SET_DUMPABLE, 0) < 0)
+        log_warning("engine", "a crash may leave a core dump with passwords: %m");
     log_setup(run->config->log.level, run->config->log.format);
     log_notice("engine", "gaitd " GAIT_VERSION " starting with %s, process %d", path, (int)getpid());
     struct error err;

@@ -28,6 +28,7 @@ struct engine_conf {
     int64_t save_ms, save_records, commit_ms, record_ttl_ms, drain_ms;
     int64_t epoch_ms;                  /* exactly_once: how often a transaction ends */
     int delivery;                      /* enum delivery */
+    bool core_dumps;
     int state_lost;                    /* enum state_lost */
 };
 

@@ -233,12 +233,39 @@ static bool is_path(const struct option *o)
     return o->type == OPTION_PATH || o->type == OPTION_PATHS;
 }
 
+/* {instance} stands for the name of this one among several daemons that share a file (gaitd@NAME.service). NULL after
+ * saying that nobody gave us a name, or a bad one. */
+static const char *with_instance(const struct value_reader *r, const struct option *o, const struct node *node,
+                                 const char *text)
+{
+    static const char mark[] = "{instance}";
+    const char *name = getenv("GAIT_INSTANCE"), *found;
+    size_t n = name ? strlen(name) : 0;
+    if (strstr(text, mark) && (n == 0 || n > 64 || strchr(name, '/'))) {
+        fail(r, o, node, "%s stands for the environment variable GAIT_INSTANCE, which %s", mark,
+             n == 0 ? "is not set; gaitd@NAME.service sets it" : "must be at most 64 bytes without '/'");
+        return NULL;
+    }
+    for (size_t from = 0; (found = strstr(text + from, mark)); from += n) {
+        size_t before = (size_t)(found - text);
+        char *made = take(r, before + n + strlen(found) + 1);
+        memcpy(made, text, before);
+        memcpy(made + before, name, n);
+        strcpy(made + before + n, found + sizeof mark - 1);
+        text = made;
+        from = before;
+    }
+    return text;
+}
+
 /* NULL after saying why. */
 static const char *read_text(const struct value_reader *r, const struct option *o, const struct node *node)
 {
     if (node->kind == NODE_MAP && o->flags & OPTION_SECRET)
         return read_secret(r, o, node);
     const char *text = scalar(r, o, node);
+    if (text && !(o->flags & OPTION_SECRET))
+        text = with_instance(r, o, node, text);
     if (!text)
         return NULL;
     if (!text[0] && (is_path(o) || o->flags & OPTION_REQUIRED)) {

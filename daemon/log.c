@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// log.c - lines to standard error. Each line is one write(2), so that lines of several processes do not mix; control
-// characters are escaped, so that nothing an event carries can forge a line.
+// log.c - lines to standard error, or to the journal when that is where it leads. Each line is one write(2), so that
+// lines of several processes do not mix; control characters are escaped, so that nothing an event carries can forge one.
 #include "gait/log.h"
+
+#include "journal.h"
 
 #include "gait/clock.h"
 
@@ -15,6 +17,7 @@ enum { LINE_MAX_BYTES = 2048, REPEAT_NS = 1000000000 };
 
 static enum log_level log_threshold = LOG_INFO;
 static enum log_format log_style = LOG_FORMAT_TEXT;
+static int log_journal = -1; /* stays open until the process ends */
 
 static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
 
@@ -22,6 +25,8 @@ void log_setup(enum log_level level, enum log_format format)
 {
     log_threshold = level;
     log_style = format;
+    if (log_journal < 0)
+        log_journal = journal_open();
 }
 
 bool log_wants(enum log_level level)
@@ -59,8 +64,14 @@ static void write_line(enum log_level level, const char *who, const char *text, 
     char line[LINE_MAX_BYTES + 64], when[40];
     put_time(when, sizeof when);
     size_t n;
+    if (log_style == LOG_FORMAT_TEXT && log_journal >= 0) {
+        line[put_text(line, 0, text)] = '\0';
+        if (journal_send(log_journal, level, who, line, held_back))
+            return;
+    }
     if (log_style == LOG_FORMAT_JSON) {
-        n = (size_t)snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"who\":\"%.64s\",\"text\":\"", when,
+        n = log_journal < 0 ? 0 : (size_t)snprintf(line, sizeof line, "<%d>", journal_priority(level)); /* taken off there */
+        n += (size_t)snprintf(line + n, sizeof line - n, "{\"time\":\"%s\",\"level\":\"%s\",\"who\":\"%.64s\",\"text\":\"", when,
                              level_names[level], who);
         n = put_text(line, n, text);
         n += (size_t)snprintf(line + n, sizeof line - n, "\"");

@@ -2,6 +2,7 @@
 // notify.c - one datagram to $NOTIFY_SOCKET; a library for it would be larger than the protocol.
 #include "notify.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -33,4 +34,17 @@ void notify_state(const char *format, ...)
     socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
     (void)!sendto(fd, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1, MSG_NOSIGNAL, (struct sockaddr *)&to, len);
     close(fd);
+}
+
+void notify_reloading(uint64_t mono_ns)
+{
+    notify_state("RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nSTATUS=Reloading", mono_ns / 1000);
+}
+
+uint64_t notify_watchdog_ms(void)
+{
+    const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    if (!usec || (pid && strtoll(pid, NULL, 10) != (long long)getpid())) /* meant for a process above us */
+        return 0;
+    return strtoull(usec, NULL, 10) / 1000;
 }

@@ -166,6 +166,22 @@ static void environment_is_not_expanded(void **state)
     assert_string_equal(f->conf.name, "${HOME}");
 }
 
+/* Several daemons share a file; what must differ between them carries the name of the instance. */
+static void the_instance_has_a_place(void **state)
+{
+    struct fixture *f = *state;
+    setenv("GAIT_INSTANCE", "2", 1);
+    accept(f, "{hosts: a, name: 'gait-{instance}/{instance}.sock'}");
+    assert_string_equal(f->conf.name, "gait-2/2.sock");
+    setenv("GAIT_INSTANCE", "{instance}", 1);
+    accept(f, "{hosts: a, name: '{instance}'}");
+    assert_string_equal(f->conf.name, "{instance}");
+    setenv("GAIT_INSTANCE", "../x", 1);
+    refuse(f, "{hosts: a, name: '{instance}'}", 1, 18, "without '/'");
+    unsetenv("GAIT_INSTANCE");
+    refuse(f, "{hosts: a, name: '{instance}'}", 1, 18, "GAIT_INSTANCE, which is not set");
+}
+
 static void wrong_values_say_what_would_be_right(void **state)
 {
     struct fixture *f = *state;
@@ -277,6 +293,7 @@ int main(void)
         CASE(every_type_is_read),
         CASE(json_is_yaml),
         CASE(environment_is_not_expanded),
+        CASE(the_instance_has_a_place),
         CASE(wrong_values_say_what_would_be_right),
         CASE(keys_are_known_once_and_complete),
         CASE(all_mistakes_in_the_order_of_the_file),
