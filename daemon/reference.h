@@ -34,4 +34,8 @@ void reference_yaml(FILE *out);                   /* conf/gaitd.full.yaml */
 void reference_man(FILE *out);                    /* gaitd.conf(5) */
 void reference_metrics(FILE *out);                /* conf/METRICS.md */
 
+/* The least rights in Redis (ACL lines) for us and for those who read the serving hashes; false when `prefix` cannot be
+ * part of an ACL: it has blanks or control characters. */
+bool reference_redis_acl(FILE *out, const char *prefix);
+
 #endif

@@ -38,6 +38,9 @@ struct redis_conf {
      .min = 100, .max = 600000,                                                                                          \
      .help = "Without any answer for so long the connection is closed and opened anew."}
 
+/* What the connection itself needs, for struct module.redis_needs; AUTH is open to everybody. */
+#define REDIS_NEEDS "select script|load evalsha"
+
 enum redis_result {
     REDIS_DONE,    /* `reply` is the answer; never an error */
     REDIS_LATER,   /* Redis refuses for now: loading, out of memory, read-only, busy … the same may work later */

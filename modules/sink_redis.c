@@ -382,6 +382,7 @@ const struct module sink_redis = {
     .conf_size = sizeof(struct sink_redis_conf),
     .metrics = sink_redis_metrics,
     .shared_metrics = redis_metrics,
+    .redis_needs = REDIS_NEEDS " get set hset expire :{*}:serving :user:*",
     .open = open_sink,
     .run = run,
     .flow = flow,
