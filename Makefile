@@ -32,6 +32,8 @@ ifneq ($(findstring gcc,$(CC)),)
 WARN    += -Wno-format-truncation
 endif
 CPPFLAGS += -Iinclude -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
+# Addresses are bound at start and read-only from then on: one way less to turn a bug into an attack.
+LDFLAGS += -Wl,-z,relro,-z,now
 CFLAGS  += -std=c17 $(OPT) $(WARN) $(SANFLAGS) -fno-strict-aliasing -fstack-protector-strong
 CXXFLAGS += -std=c++17 $(OPT) -Wall -Wextra -Werror $(SANFLAGS)
 LDLIBS  += $(shell pkg-config --libs $(PKGS)) -lev -lm -lpthread -lstdc++
@@ -139,7 +141,8 @@ DEPS := gcc g++ libc6-dev make pkg-config python3 librdkafka-dev libhiredis-dev 
         libsimdjson-dev libxxhash-dev zlib1g-dev libzstd-dev libev-dev libmicrohttpd-dev libgnutls28-dev
 # Kafka is not in Debian: Maven Central has it, and PyPI the Python client that starts and asks it.
 KAFKA_DEPS := $(DEPS) redis-server maven default-jdk-headless python3-venv
-TEST_DEPS := $(KAFKA_DEPS) git libcmocka-dev clang libclang-rt-dev man-db groff
+TEST_DEPS := $(KAFKA_DEPS) git libcmocka-dev clang libclang-rt-dev man-db groff mandoc \
+             dpkg-dev lintian systemd openssl
 define install
 @lacking=$$(for p in $(1); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 if [ -n "$$lacking" ]; then echo "installing" $$lacking; \
@@ -182,12 +185,61 @@ sanitized:
 
 test: test-deps
 	$(MAKE) all $(UNITS)
-	$(MAKE) units units-isa cases sim sim-bugs tidy pages
+	$(MAKE) units units-isa cases sim sim-bugs tidy pages package
 	$(MAKE) e2e
 	$(MAKE) sanitized
 	$(MAKE) fuzz
 
-# ---- to look at ------------------------------------------------------------------------------------------------------
+# ---- installing ------------------------------------------------------------------------------------------------------
+
+# All of them may be given; DESTDIR goes in front of each. Configuration that is there already is left alone.
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+BINDIR     ?= $(PREFIX)/bin
+DATADIR    ?= $(PREFIX)/share/gait
+DOCDIR     ?= $(PREFIX)/share/doc/gaitd
+MANDIR     ?= $(PREFIX)/share/man
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+INSTALL    ?= install
+# The units, pages and configuration in the tree name the paths of a distribution's package.
+PLACED      = sed -e 's|/usr/bin/|$(BINDIR)/|g' -e 's|/usr/share/gait|$(DATADIR)|g' -e 's|/etc/gait|$(SYSCONFDIR)/gait|g'
+CONFIGS    := gaitd.yaml rules.yaml
+
+install: $(B)/gaitd
+	$(INSTALL) -D -m 755 $(B)/gaitd $(DESTDIR)$(BINDIR)/gaitd
+	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/gait $(DESTDIR)$(DATADIR)/presets $(DESTDIR)$(DATADIR)/schema $(DESTDIR)$(DOCDIR) \
+	    $(addprefix $(DESTDIR)$(MANDIR)/man,5 7 8) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR)
+	$(INSTALL) -m 644 conf/presets/*.yaml $(DESTDIR)$(DATADIR)/presets
+	$(INSTALL) -m 644 conf/schema/*.json $(DESTDIR)$(DATADIR)/schema
+	$(INSTALL) -m 644 README.md SECURITY.md conf/METRICS.md conf/gaitd.full.yaml $(DESTDIR)$(DOCDIR)
+	for f in $(CONFIGS); do [ -e $(DESTDIR)$(SYSCONFDIR)/gait/$$f ] || \
+	    $(INSTALL) -m 644 conf/$$f $(DESTDIR)$(SYSCONFDIR)/gait/$$f || exit 1; done
+	for f in conf/gaitd.conf.5 conf/gait-formats.7 daemon/gaitd.8; do \
+	    $(PLACED) $$f >$(DESTDIR)$(MANDIR)/man$${f##*.}/$$(basename $$f) || exit 1; done
+	for f in gaitd.service gaitd@.service; do $(PLACED) systemd/$$f >$(DESTDIR)$(UNITDIR)/$$f || exit 1; done
+	$(PLACED) systemd/gait.sysusers >$(DESTDIR)$(SYSUSERSDIR)/gait.conf
+	$(PLACED) systemd/gait.tmpfiles >$(DESTDIR)$(TMPFILESDIR)/gait.conf
+
+uninstall: # but for the configuration
+	rm -rf $(DESTDIR)$(BINDIR)/gaitd $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR)/gaitd.service \
+	    $(DESTDIR)$(UNITDIR)/gaitd@.service $(DESTDIR)$(SYSUSERSDIR)/gait.conf $(DESTDIR)$(TMPFILESDIR)/gait.conf \
+	    $(DESTDIR)$(MANDIR)/man8/gaitd.8 $(DESTDIR)$(MANDIR)/man5/gaitd.conf.5 $(DESTDIR)$(MANDIR)/man7/gait-formats.7
+
+# A Debian package, from the installed tree: build/gaitd_VERSION_ARCHITECTURE.deb
+DEB_DEPS := $(DEPS) dpkg-dev
+deb: $(B)/gaitd
+	systemd/deb/build.sh $(B)
+
+deb-deps:
+	$(call install,$(DEB_DEPS))
+
+# Installs into a folder, builds the package, installs and purges it in a copy of this system.
+package: $(B)/gaitd
+	tests/package.sh $(B)
+
+# ---- to look at -------------------------------------------------------------------------------------------------------
 
 demo: deps
 	$(MAKE) all
