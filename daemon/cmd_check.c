@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "cmd.h"
 #include "config_compare.h"
+#include "config_tests.h"
 #include "engine.h"
 #include "module.h"
 #include "value.h"
@@ -17,16 +18,19 @@
 
 static void print_usage(FILE *out)
 {
-    fputs("Usage: gaitd check -c FILE [--against RUNNING]\n\n"
+    fputs("Usage: gaitd check -c FILE [--against RUNNING] [--test]\n\n"
           "Reads a configuration and the files it names (model, rules, presets) and says everything that is wrong,\n"
           "with file, line and column. Connects to nothing and writes nothing.\n\n"
           "  -c, --config FILE   the configuration\n"
           "  --against RUNNING   say what a reload would change, and what it would refuse, in a daemon that runs with\n"
           "                      the settings of this file; what is in the files that both name is not compared\n"
+          "  -t, --test          run the tests in the file's own section 'tests' (conf/tests.yaml has some): events\n"
+          "                      through the file's decode, window, model, score and rule; outputs against expectations\n"
           "  -h, --help          print this text\n\n"
-          "Exit status: 0 nothing is wrong, 1 something is or a reload would be refused, 2 the command line is.\n\n"
-          "Examples: gaitd check -c /etc/gait/gaitd.yaml && systemctl restart gaitd\n"
-          "          gaitd check -c new.yaml --against /etc/gait/gaitd.yaml\n", out);
+          "Exit status: 0 nothing is wrong, 1 something is or a reload would be refused or a test fails,\n"
+          "2 the command line is.\n\n"
+          "Example: gaitd check -c /etc/gait/gaitd.yaml && systemctl restart gaitd\n"
+          "         gaitd check -c new.yaml --against /etc/gait/gaitd.yaml --test\n", out);
 }
 
 static void print_stage(const struct config *config, enum stage stage)
@@ -119,7 +123,36 @@ static int print_comparison(const char *path, const char *running_path)
     return rc;
 }
 
-static int check_config(const char *path, const char *running)
+/* 0 when all that are there pass. */
+static int run_tests(const struct config *config, const struct config_test *tests, size_t n)
+{
+    size_t passed = 0;
+    for (size_t i = 0; i < n; i++) {
+        passed += config_test_run(config, &tests[i], stdout);
+        fflush(stdout);
+    }
+    if (n == 0)
+        printf("%s has no section 'tests'\n", config->name);
+    printf("%zu passed, %zu failed\n", passed, n - passed);
+    return passed == n ? 0 : 1;
+}
+
+/* The section `tests` alone; then, if the rest is right too, its tests. */
+static int check_tests(const struct config *config, bool run)
+{
+    struct config_test *tests = calloc(CONFIG_TESTS_MAX, sizeof *tests);
+    struct config_errors errors = {0};
+    size_t n = config_tests_read(config, tests, &errors);
+    int rc = errors.n > 0;
+    if (rc)
+        config_errors_print(&errors, stderr);
+    else if (run)
+        rc = run_tests(config, tests, n);
+    free(tests);
+    return rc;
+}
+
+static int check_config(const char *path, const char *running, bool test)
 {
     struct config *config = load(path);
     if (!config)
@@ -129,14 +162,17 @@ static int check_config(const char *path, const char *running)
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct engine *engine = engine_create(config, loop, &clock_system, true, &err);
     int rc = engine ? 0 : 1;
-    if (engine)
-        print_flow(config, engine);
-    else
+    if (!engine)
         print_problems(config, err.text);
     if (admin_check(config, &err) < 0) {
         print_problems(config, err.text);
         rc = 1;
     }
+    rc |= check_tests(config, false);
+    if (rc == 0 && test)
+        rc = check_tests(config, true);
+    else if (rc == 0)
+        print_flow(config, engine);
     if (rc == 0 && running)
         rc = print_comparison(path, running);
     engine_destroy(&engine);
@@ -150,14 +186,17 @@ int cmd_check(int argc, char **argv)
 {
     static const struct long_option options[] = {
         {"config", required_argument, NULL, 'c'}, {"against", required_argument, NULL, 'a'},
-        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"test", no_argument, NULL, 't'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     const char *path = NULL, *running = NULL;
-    for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+    bool test = false;
+    for (int c; (c = getopt_long(argc, argv, "c:th", options, NULL)) != -1;) {
         if (c == 'c') {
             path = optarg;
         } else if (c == 'a') {
             running = optarg;
+        } else if (c == 't') {
+            test = true;
         } else {
             print_usage(c == 'h' ? stdout : stderr);
             return c == 'h' ? 0 : 2;
@@ -171,5 +210,5 @@ int cmd_check(int argc, char **argv)
         print_usage(stderr);
         return 2;
     }
-    return check_config(path, running);
+    return check_config(path, running, test);
 }

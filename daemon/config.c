@@ -177,12 +177,13 @@ static void report_unknown_section(struct loading *l, const struct node *key)
         nearest_try(&near, key->text, stage_name((enum stage)i));
     for (const struct config_section *s = config_sections; s->name; s++)
         nearest_try(&near, key->text, s->name);
+    nearest_try(&near, key->text, "tests");
     if (near.word)
         config_errors_add(l->errors, key->line, key->column, "there is no section '%.60s'; did you mean '%s'?",
                           key->text, near.word);
     else
         config_errors_add(l->errors, key->line, key->column, "there is no section '%.60s'; there are: source, decode, "
-                          "store, window, model, score, rule, sink, engine, log, metrics", key->text);
+                          "store, window, model, score, rule, sink, engine, log, metrics, admin, tests", key->text);
 }
 
 static void read_sections(struct loading *l, const struct node *root)
@@ -235,12 +236,13 @@ static void read_root(struct loading *l, const struct node *root)
         return;
     }
     for (const struct node *child = root->children; child; child = child->next) {
-        bool known = stage_find(child->key->text) >= 0;
+        bool known = stage_find(child->key->text) >= 0 || strcmp(child->key->text, "tests") == 0;
         for (const struct config_section *s = config_sections; s->name; s++)
             known |= strcmp(s->name, child->key->text) == 0;
         if (!known)
             report_unknown_section(l, child->key);
     }
+    l->config->tests = node_find(root, "tests");
     read_sections(l, root);
     check_event_types(l, root);
     read_stages(l, root);

@@ -58,6 +58,8 @@ struct config_module {
     int line;                          /* where it stands in the file; 0 = filled in */
 };
 
+struct node;
+
 struct config {
     char *name;                        /* of the file, as the caller gave it */
     struct engine_conf engine;
@@ -66,6 +68,7 @@ struct config {
     struct admin_conf admin;
     struct config_module *modules;     /* in flow order, whatever the file's */
     size_t modules_n;
+    const struct node *tests;          /* the section `tests`, as it stands there (config_tests.h); NULL = none */
     struct arena *memory;              /* every string and list in the structs */
     struct arena *reloaded;            /* those that the last reload brought; NULL = there was none */
 };
