@@ -185,7 +185,7 @@ void saves_create(struct engine *e);
 void saves_destroy(struct engine *e);
 void saves_advance(struct engine *e, uint64_t mono_ms); /* begin what is due, send what has become durable */
 void save_cancel(struct engine *e, struct partition *p); /* the save under way, unless it was sent */
-bool saves_idle(const struct engine *e, const struct partition *p); /* nothing unsaved, nothing uncommitted */
+bool saves_idle(const struct partition *p); /* nothing unsaved, nothing uncommitted */
 
 /* ---- epoch.c ---------------------------------------------------------------------------------------------------- */
 void epochs_destroy(struct engine *e);

@@ -159,11 +159,11 @@ void partition_fenced(struct engine *e, struct partition *p)
     partition_drop(e, p, "the store refuses our fence");
 }
 
-static bool partition_finished(const struct engine *e, const struct partition *p)
+static bool partition_finished(const struct partition *p)
 {
     if (p->in_work > 0 || p->save || p->commit)
         return false;
-    return p->state == PARTITION_LOST || (p->state == PARTITION_CLOSING && saves_idle(e, p));
+    return p->state == PARTITION_LOST || (p->state == PARTITION_CLOSING && saves_idle(p));
 }
 
 static void partition_remove(struct engine *e, size_t index)
@@ -187,7 +187,7 @@ static void partition_remove(struct engine *e, size_t index)
 void partitions_advance(struct engine *e)
 {
     for (size_t i = 0; i < e->partitions_n;) {
-        if (partition_finished(e, e->partitions[i]))
+        if (partition_finished(e->partitions[i]))
             partition_remove(e, i);
         else
             i++;

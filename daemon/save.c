@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { SAVE_RETRY_MS = 500, CHECK_MS = 20, VERIFY_MS = 10000, SAVE_MAX_BYTES = 1 << 20 };
+enum { SAVE_RETRY_MS = 500, COMMIT_RETRY_MS = 100, CHECK_MS = 20, VERIFY_MS = 10000, SAVE_MAX_BYTES = 1 << 20 };
 
 void saves_create(struct engine *e)
 {
@@ -164,7 +164,7 @@ void save_cancel(struct engine *e, struct partition *p)
 static void offset_commit_begin(struct engine *e, struct partition *p, uint64_t mono_ms)
 {
     if (e->transactional || p->commit || p->durable_next < 0 || p->durable_next <= p->committed_next ||
-        p->state == PARTITION_LOST)
+        p->state == PARTITION_LOST || (int64_t)mono_ms < p->commit_retry_ms)
         return;
     if (p->state != PARTITION_CLOSING && mono_ms < p->committed_ms + (uint64_t)e->conf.commit_ms)
         return;
@@ -182,6 +182,8 @@ static void offset_commit_done(struct engine *e, struct commit *c, bool ok)
     if (ok) {
         p->committed_next = c->offset;
         metric_add(e->m_committed, 1);
+    } else {
+        p->commit_retry_ms = (int64_t)engine_mono_ms(e) + COMMIT_RETRY_MS;
     }
     p->commit = NULL;
     free(c);
@@ -200,9 +202,8 @@ void commit_done(struct engine *e, struct instance *in, struct commit *c, bool o
 
 /* ---- all partitions ----------------------------------------------------------------------------------------------- */
 
-bool saves_idle(const struct engine *e, const struct partition *p)
+bool saves_idle(const struct partition *p)
 {
-    (void)e;
     return !p->dirty_first && p->durable_next == p->applied_next && p->committed_next >= p->durable_next &&
            p->saved_next >= p->applied_next && p->erase_saved >= p->erase_done;
 }

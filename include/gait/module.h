@@ -80,7 +80,8 @@ struct partition {
     int64_t reassigned;      /* assigned again while still closing: its C, OFFSET_NONE; INT64_MIN = not */
     uint32_t in_work;        /* events of it in batches, and erasures */
     struct save *save;       /* the save under way, NULL = none */
-    int64_t save_retry_ms;   /* monotonic: not before this */
+    int64_t save_retry_ms;   /* monotonic: no save before this */
+    int64_t commit_retry_ms; /* … and no commit */
     uint64_t saved_ms, committed_ms; /* monotonic: when W and C last moved */
     struct commit *commit;   /* the source's commit under way, NULL = none */
     struct user *dirty_first, *dirty_last; /* unsaved records, oldest dirty_from first */
