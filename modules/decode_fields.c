@@ -175,6 +175,16 @@ static bool check_type(struct reading *r)
     return true;
 }
 
+/* A line break or a quote in a user id is nearly always a fault of whoever wrote it, and trouble for those who read
+ * keys, logs and labels. */
+static bool is_plain(struct str user)
+{
+    for (uint32_t i = 0; i < user.len; i++)
+        if ((unsigned char)user.at[i] < ' ' || user.at[i] == 0x7f || user.at[i] == '"')
+            return false;
+    return true;
+}
+
 static bool check_user(struct reading *r)
 {
     struct str *user = &r->event->user;
@@ -186,6 +196,9 @@ static bool check_user(struct reading *r)
         return refuse(r, EVENT_BAD_USER, DECODE_USER, "a user id within engine.user_id_bytes");
     if (memchr(user->at, 0, user->len))
         return refuse(r, EVENT_BAD_USER, DECODE_USER, "a user id without NUL");
+    if (!r->rules->any_user && !is_plain(*user))
+        return refuse(r, EVENT_BAD_USER, DECODE_USER,
+                      "a user id without quotes and control characters (user_ids: any)");
     return true;
 }
 

@@ -22,6 +22,7 @@ struct decode_rules {
     enum decode_time time;
     bool obey_consent;       /* events with consent: false are not processed */
     bool ignore_unknown;     /* unknown types are passed over instead of refused */
+    bool any_user;           /* user ids may hold quotes and control characters */
     size_t user_bytes;       /* longest user id */
     const struct decode_types *types;
 };

@@ -15,6 +15,7 @@
 
 enum { CONSENT_OBEY, CONSENT_IGNORE };
 enum { UNKNOWN_REFUSE, UNKNOWN_IGNORE };
+enum { USER_IDS_PLAIN, USER_IDS_ANY };
 enum { USER_BYTES_WITHOUT_TABLE = 1024, PREFETCH_EVENTS = 2, CACHE_LINE_BYTES = 64, PREFETCH_BYTES_MAX = 512,
        LONG_EVENT_BYTES = 16384, PRESET_BYTES = 1 << 16, PRESET_BYTES_MAX = 64 << 20 };
 
@@ -27,7 +28,7 @@ struct decode_mapping {
 struct decode_json_conf {
     const char *preset;
     struct decode_mapping mapping;
-    int time, consent, unknown_types;
+    int time, consent, unknown_types, user_ids;
     int64_t max_event_bytes, max_depth;
 };
 
@@ -44,6 +45,7 @@ struct decode_json {
 static const char *const time_choices[] = {"auto", "ms", "s", "us", "iso8601", NULL};
 static const char *const consent_choices[] = {"obey", "ignore", NULL};
 static const char *const unknown_choices[] = {"refuse", "ignore", NULL};
+static const char *const user_id_choices[] = {"plain", "any", NULL};
 
 /* ---- opening --------------------------------------------------------------------------------------------------- */
 
@@ -158,6 +160,7 @@ static void take_rules(struct decode_json *d, const struct decode_json_conf *con
     d->rules.time = (enum decode_time)conf->time;
     d->rules.obey_consent = conf->consent == CONSENT_OBEY;
     d->rules.ignore_unknown = conf->unknown_types == UNKNOWN_IGNORE;
+    d->rules.any_user = conf->user_ids == USER_IDS_ANY;
 }
 
 static int decode_json_open(struct instance *in, bool check, struct error *err)
@@ -289,6 +292,9 @@ static const struct option decode_json_options[] = {
      "below 1e11 are seconds, below 1e14 milliseconds, below 1e17 microseconds."},
     {"consent", OPTION_ENUM, offsetof(struct decode_json_conf, consent), "obey", 0, 0, consent_choices, 0,
      "obey: an event with consent: false is counted and neither processed nor kept. ignore: the field is not read."},
+    {"user_ids", OPTION_ENUM, offsetof(struct decode_json_conf, user_ids), "plain", 0, 0, user_id_choices, 0,
+     "plain: a user id with a double quote or a control character, a line break for instance, is a dead letter. any: "
+     "only NUL and more than engine.user_id_bytes are."},
     {"max_event_bytes", OPTION_BYTES, offsetof(struct decode_json_conf, max_event_bytes), "1MB", 256, 1 << 28, NULL,
      OPTION_RESTART, "Longer events are refused. About 16 times this is reserved, and used as far as events are long."},
     {"max_depth", OPTION_INT, offsetof(struct decode_json_conf, max_depth), "64", 2, 1024, NULL, OPTION_RESTART,

@@ -182,10 +182,10 @@ static void test_texts_far_apart(void **state)
     free(json);
 }
 
-static void test_a_user_id_is_any_text(void **state)
+static void test_a_user_id_is_text_or_a_whole_number(void **state)
 {
     struct fixture *f = *state;
-    assert_text(decode(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"a\\\"b\\nc ü\"}")->user, "a\"b\nc ü");
+    assert_text(decode(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"o'neil c ü\"}")->user, "o'neil c ü");
     assert_text(decode(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":4711}")->user, "4711");
     assert_text(decode(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":-9223372036854775808}")->user,
                 "-9223372036854775808");
@@ -197,6 +197,22 @@ static void test_a_user_id_is_any_text(void **state)
     expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":[\"u\"]}", EVENT_WRONG_TYPE);
     expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"\"}", EVENT_MISSING_FIELD);
     expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":null}", EVENT_MISSING_FIELD);
+}
+
+static void test_quotes_and_control_characters_in_a_user_id(void **state)
+{
+    struct fixture *f = *state;
+    expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"a\\\"b\"}", EVENT_BAD_USER);
+    expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"a\\nb\"}", EVENT_BAD_USER);
+    expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"a\\u007fb\"}", EVENT_BAD_USER);
+}
+
+static void test_any_user_id_by_option(void **state)
+{
+    struct fixture *f = *state;
+    set_enum(f, "user_ids", 1);
+    assert_text(decode(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"a\\\"b\\nc ü\"}")->user, "a\"b\nc ü");
+    expect(f, "{\"type\":\"login\",\"ts\":1,\"user_id\":\"a\\u0000b\"}", EVENT_BAD_USER);
 }
 
 static void test_a_user_id_has_the_tables_bound(void **state)
@@ -569,7 +585,9 @@ int main(void)
         TEST(test_absent_fields_are_empty),
         TEST(test_text_is_unescaped_and_kept),
         TEST(test_texts_far_apart),
-        TEST(test_a_user_id_is_any_text),
+        TEST(test_a_user_id_is_text_or_a_whole_number),
+        TEST(test_quotes_and_control_characters_in_a_user_id),
+        TEST(test_any_user_id_by_option),
         TEST(test_a_user_id_has_the_tables_bound),
         TEST(test_numbers_written_as_text),
         TEST(test_numbers_out_of_range),
