@@ -5,6 +5,7 @@
 #include "gait/error.h"
 
 #include <assert.h>
+#include <string.h>
 
 static const char *const builtin_types[EVENT_TYPES_BUILTIN] = {
     [EVENT_PAGE_VIEW] = "page_view",
@@ -49,14 +50,28 @@ static const struct {
     [EVENT_TABLE_FULL] = {"table_full", true},
 };
 
+/* Names of types become parts of column names, of fields in Redis and of labels. "all" is the columns' own word. */
+static int check_type_name(const char *name, struct error *err)
+{
+    if (name[0] == '\0')
+        return error_set(err, "an event type has an empty name");
+    if (strcmp(name, "all") == 0)
+        return error_set(err, "event type 'all': the word stands for events of every type (count.all.5m)");
+    for (const char *at = name; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f || strchr("\"'\\", *at))
+            return error_set(err, "event type '%s': quotes, \\ and control characters cannot be in a name; "
+                             "decode.json.types gives such a type another name", name);
+    return 0;
+}
+
 int event_types_init(struct event_types *types, const char *const *more, size_t n_more, struct error *err)
 {
     types->n = EVENT_TYPES_BUILTIN;
     for (uint32_t i = 0; i < EVENT_TYPES_BUILTIN; i++)
         types->name[i] = builtin_types[i];
     for (size_t i = 0; i < n_more; i++) {
-        if (more[i][0] == '\0')
-            return error_set(err, "an event type has an empty name");
+        if (check_type_name(more[i], err) < 0)
+            return -1;
         if (event_type_find(types, str_of(more[i])) >= 0)
             return error_set(err, "event type '%s' is there already", more[i]);
         if (types->n == EVENT_TYPES_MAX)

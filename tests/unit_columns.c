@@ -59,6 +59,9 @@ static void test_event_types(void **state)
     assert_string_equal(err.text, "event type 'login' is there already");
     const char *empty[] = {""};
     assert_int_equal(event_types_init(&types, empty, 1, &err), -1);
+    const char *const not_names[] = {"it's", "say \"x\"", "two\nlines", "back\\slash", "all"};
+    for (size_t i = 0; i < sizeof not_names / sizeof *not_names; i++)
+        assert_int_equal(event_types_init(&types, &not_names[i], 1, &err), -1);
     char names[EVENT_TYPES_MAX][8];
     const char *many[EVENT_TYPES_MAX];
     for (int i = 0; i < EVENT_TYPES_MAX; i++) {
@@ -75,7 +78,8 @@ static void test_every_verdict_has_a_name_of_its_own(void **state)
     for (int i = 0; i < EVENT_VERDICTS; i++) {
         assert_non_null(event_verdict_name((enum event_verdict)i));
         for (int j = 0; j < i; j++)
-            assert_string_not_equal(event_verdict_name((enum event_verdict)i), event_verdict_name((enum event_verdict)j));
+            assert_string_not_equal(event_verdict_name((enum event_verdict)i),
+                                    event_verdict_name((enum event_verdict)j));
     }
     assert_false(event_verdict_is_dead(EVENT_OK));
     assert_false(event_verdict_is_dead(EVENT_ALREADY_APPLIED));
