@@ -139,7 +139,7 @@ static void run_source(struct instance *in, struct batch *b)
             .fetched_ns = clock_mono_ns(in->clock),
         };
     if (run->started && run->next == run->lines_n && b->n == 0)
-        engine_input_ended(in->engine);
+        engine_input_ended(in->engine, true);
 }
 
 static void flow_source(struct instance *in, const struct flow *flow)

@@ -28,6 +28,7 @@ struct run {
     ev_signal terminate, interrupt, hangup, user1;
     struct reload reload;
     bool show_progress, told_ready;
+    bool stopping;               /* a signal has asked for it */
     bool ever_ready;             /* the service manager has heard READY=1 */
     bool awake;                  /* the engine asked for a step since the last one began */
     uint64_t begun_ns;
@@ -46,6 +47,8 @@ static void print_usage(FILE *out)
           "USR1 writes the metrics file.\n"
           "HUP reads the configuration and the files it names again, all or nothing; the log says what has changed\n"
           "or why not. `gaitd check -c NEW --against RUNNING` says it beforehand.\n\n"
+          "Exit status: 0 stopped as asked, 1 it could not start or a file could not be read to its end, 2 the\n"
+          "command line is wrong.\n\n"
           "Example: gaitd run -c /etc/gait/gaitd.yaml\n", out);
 }
 
@@ -167,13 +170,14 @@ static void on_signal(struct ev_loop *loop, ev_signal *w, int events)
         write_metrics(run);
     } else if (w->signum == SIGHUP) {
         reload(run, "SIGHUP");
-    } else if (run->engine->phase != ENGINE_RUNNING) {
+    } else if (run->stopping) {
         log_warning("engine", "second signal: stopping at once; the log rebuilds what is not saved");
         run->engine->phase = ENGINE_STOPPED;
         ev_break(loop, EVBREAK_ALL);
     } else {
         log_notice("engine", "signal %d: draining, saving, committing", w->signum);
         notify_state("STOPPING=1\nSTATUS=Draining");
+        run->stopping = true;
         engine_drain(run->engine, run->engine->conf.drain_ms);
     }
 }
@@ -209,6 +213,8 @@ static void print_summary(const struct run *run)
     log_notice("engine", "stopped after %.0f events in %.2f s (%.0f events/s), %.0f alerts", total, seconds,
                seconds > 0 ? total / seconds : 0, metrics_sum(run->engine->metrics, "gait_alerts_total"));
     const struct metric_cell *own = run->engine->m_own;
+    if (total <= 0)
+        return;
     log_notice("engine", "own latency p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, p99.99 %.3f ms",
                1e3 * metric_quantile(own, 0.5), 1e3 * metric_quantile(own, 0.99), 1e3 * metric_quantile(own, 0.999),
                1e3 * metric_quantile(own, 0.9999));
@@ -240,7 +246,7 @@ static int run_loop(struct run *run)
     engine_tick(run->engine);
     write_metrics(run);
     print_summary(run);
-    return 0;
+    return run->engine->input_damaged ? 1 : 0;
 }
 
 static int run_config(struct run *run, const char *path)
@@ -292,7 +298,8 @@ int cmd_run(int argc, char **argv)
         }
     }
     if (!path || optind < argc) {
-        fprintf(stderr, path ? "gaitd run: what is '%s'?\n" : "gaitd run: -c FILE is missing%s\n", path ? argv[optind] : "");
+        fprintf(stderr, path ? "gaitd run: what is '%s'?\n" : "gaitd run: -c FILE is missing%s\n",
+                path ? argv[optind] : "");
         print_usage(stderr);
         return 2;
     }

@@ -3,8 +3,8 @@
 //
 //   source → decode → load → window → model → score → rule → sink → (durable) → save → commit
 //
-// While one batch waits for its records, the next is filled; batches are computed strictly in order. Nothing here waits:
-// a step does what can be done and returns, whoever runs the loop calls again when engine_wake() asked for it.
+// While one batch waits for its records, the next is filled; batches are computed strictly in order. Nothing here
+// waits: a step does what can be done and returns, whoever runs the loop calls again when engine_wake() asked for it.
 #include "engine.h"
 
 #include "watch.h"
@@ -23,20 +23,26 @@ const struct metric engine_metrics[] = {
     {"gait_waves_total", METRIC_COUNTER, NULL, "Waves computed: the k-th event of each user of a batch is wave k."},
     {"gait_stage_seconds_total", METRIC_COUNTER, "stage", "Time spent in each stage, in seconds."},
     {"gait_stage_batch_seconds", METRIC_HISTOGRAM, "stage", "Time that one batch spent in a stage, in seconds."},
-    {"gait_own_latency_seconds", METRIC_HISTOGRAM, NULL, "From an event fetched to its outputs handed over, in seconds."},
-    {"gait_end_to_end_seconds", METRIC_HISTOGRAM, NULL, "From the log's time of an event to its outputs handed over, by "
+    {"gait_own_latency_seconds", METRIC_HISTOGRAM, NULL,
+     "From an event fetched to its outputs handed over, in seconds."},
+    {"gait_end_to_end_seconds", METRIC_HISTOGRAM, NULL,
+     "From the log's time of an event to its outputs handed over, by "
      "the wall clock, in seconds; replayed events and those without a time of the log do not count."},
     {"gait_records_saved_total", METRIC_COUNTER, NULL, "User records written to the store."},
-    {"gait_saves_failed_total", METRIC_COUNTER, NULL, "Save calls that the store refused or lost; they are tried again."},
+    {"gait_saves_failed_total", METRIC_COUNTER, NULL,
+     "Save calls that the store refused or lost; they are tried again."},
     {"gait_save_seconds", METRIC_HISTOGRAM, NULL, "From a save sent to its answer, in seconds."},
     {"gait_commits_total", METRIC_COUNTER, NULL, "Offsets committed to the source."},
     {"gait_loads_total", METRIC_COUNTER, NULL, "User records asked of the store."},
     {"gait_bad_records_total", METRIC_COUNTER, NULL, "Stored records that could not be read and were begun anew."},
     {"gait_state_lost_total", METRIC_COUNTER, NULL, "Partitions whose state the store had lost at take-over."},
     {"gait_gap_events_total", METRIC_COUNTER, NULL, "Events that retention deleted before they were read."},
-    {"gait_fenced_total", METRIC_COUNTER, NULL, "Partitions that the store refused us because somebody took them over."},
-    {"gait_transactions_aborted_total", METRIC_COUNTER, NULL, "Transactions that failed; their events were computed again."},
-    {"gait_erased_total", METRIC_COUNTER, NULL, "Erasures done: tombstone saved, receipt sent. Counted once a partition."},
+    {"gait_fenced_total", METRIC_COUNTER, NULL,
+     "Partitions that the store refused us because somebody took them over."},
+    {"gait_transactions_aborted_total", METRIC_COUNTER, NULL,
+     "Transactions that failed; their events were computed again."},
+    {"gait_erased_total", METRIC_COUNTER, NULL,
+     "Erasures done: tombstone saved, receipt sent. Counted once a partition."},
     {"gait_table_users", METRIC_GAUGE, NULL, "User records in the table."},
     {"gait_table_used_bytes", METRIC_GAUGE, NULL, "Bytes of the table in use."},
     {"gait_table_clean_users", METRIC_GAUGE, NULL, "User records in the table that are saved."},
@@ -84,7 +90,7 @@ static void metrics_bind(struct engine *e)
     metric_cell(m, "gait_config_reloads_total", "refused");
 }
 
-/* ---- creation ----------------------------------------------------------------------------------------------------- */
+/* ---- creation -------------------------------------------------------------------------------------------------- */
 
 static int open_instance(struct engine *e, const struct config_module *cm, struct ev_loop *loop, bool check,
                          struct error *err)
@@ -152,7 +158,8 @@ static int create_table(struct engine *e, struct error *err)
         return error_set(err, "engine.table_bytes: %lld bytes hold %zu records of %zu bytes; with %lld batches of %lld "
                          "events at least %zu are needed (%zu MB)", (long long)e->conf.table_bytes,
                          users_slots(e->users), users_slot_bytes(e->users), (long long)e->conf.batches,
-                         (long long)e->conf.batch_events, needed, needed * (users_slot_bytes(e->users) + 33) / 1000000 + 1);
+                         (long long)e->conf.batch_events, needed,
+                         needed * (users_slot_bytes(e->users) + 33) / 1000000 + 1);
     size_t offset = users_sections_offset(e->users);
     for (size_t i = 0; i < e->instances_n; i++) {
         e->instances[i].user_offset = offset;
@@ -239,7 +246,7 @@ struct instance *engine_instance(struct engine *e, enum stage stage)
     return NULL;
 }
 
-/* ---- small services for modules ----------------------------------------------------------------------------------- */
+/* ---- small services for modules -------------------------------------------------------------------------------- */
 
 void engine_wake(struct engine *e)
 {
@@ -273,9 +280,10 @@ bool engine_ready(const struct engine *e, const char **why)
     return true;
 }
 
-void engine_input_ended(struct engine *e)
+void engine_input_ended(struct engine *e, bool whole)
 {
     e->input_ended = true;
+    e->input_damaged = !whole;
     engine_wake(e);
 }
 
@@ -286,7 +294,7 @@ void engine_flow(struct engine *e, const struct flow *flow)
             e->instances[i].module->flow(&e->instances[i], flow);
 }
 
-/* ---- the flow ----------------------------------------------------------------------------------------------------- */
+/* ---- the flow -------------------------------------------------------------------------------------------------- */
 
 /* Run every instance of one stage over the batch and charge the time to it. */
 static void run_stage(struct engine *e, enum stage stage, struct batch *b)
@@ -438,7 +446,8 @@ static void watch_stall(struct engine *e, bool progress, uint64_t mono_ms)
         }
     } else if (!e->source_paused && mono_ms > e->progress_ms + STALL_MS && e->phase == ENGINE_RUNNING) {
         e->source_paused = true;
-        log_warning("engine", "nothing has moved for %d ms (store or sink slow or down, or the table is full of unsaved "
+        log_warning("engine",
+                    "nothing has moved for %d ms (store or sink slow or down, or the table is full of unsaved "
                     "records): pausing the source; nothing is lost", STALL_MS);
         e->source->module->flow(e->source, &(struct flow){.kind = FLOW_PAUSE});
     }
@@ -489,16 +498,17 @@ void engine_start(struct engine *e)
 
 void engine_drain(struct engine *e, int64_t limit_ms)
 {
+    if (e->phase <= ENGINE_DRAINING && e->drain_until_ms == 0 && limit_ms > 0)
+        e->drain_until_ms = engine_mono_ms(e) + (uint64_t)limit_ms;
     if (e->phase != ENGINE_RUNNING)
         return;
     e->phase = ENGINE_DRAINING;
-    e->drain_until_ms = limit_ms ? engine_mono_ms(e) + (uint64_t)limit_ms : 0;
     engine_flow(e, &(struct flow){.kind = FLOW_DRAIN});
     partitions_close_all(e);
     engine_wake(e);
 }
 
-/* ---- every 100 ms ------------------------------------------------------------------------------------------------- */
+/* ---- every 100 ms ---------------------------------------------------------------------------------------------- */
 
 static void tick_readiness(struct engine *e)
 {

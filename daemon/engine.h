@@ -85,7 +85,7 @@ struct erases {
     struct batch_slot loading; /* carries the records that the store is asked for */
 };
 
-enum engine_phase { ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_CLOSING, ENGINE_STOPPED };
+enum engine_phase { ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_STOPPED };
 
 struct engine {
     struct engine_conf conf;
@@ -122,7 +122,7 @@ struct engine {
     uint64_t checked_ms;                   /* when saves and commits were last looked for */
 
     enum engine_phase phase;
-    bool input_ended;
+    bool input_ended, input_damaged;
     uint64_t drain_until_ms;               /* monotonic; 0 = no limit */
     bool source_paused;
     uint64_t progress_ms;                  /* when a batch was last computed or none was waiting */
@@ -132,8 +132,8 @@ struct engine {
     void (*wake)(void *self);              /* set by whoever runs the loop */
     void *wake_self;
 
-    struct metric_cell *m_result[EVENT_VERDICTS], *m_silent, *m_batches, *m_waves, *m_stage[STAGES], *m_stage_batch[STAGES];
-    struct metric_cell *m_own, *m_end_to_end;
+    struct metric_cell *m_result[EVENT_VERDICTS], *m_silent, *m_batches, *m_waves;
+    struct metric_cell *m_stage[STAGES], *m_stage_batch[STAGES], *m_own, *m_end_to_end;
     struct metric_cell *m_saved, *m_save_failed, *m_committed, *m_table_users, *m_table_used, *m_table_clean;
     struct metric_cell *m_ready, *m_unsaved_age, *m_loads, *m_bad_records, *m_gap, *m_state_lost, *m_fenced;
     struct metric_cell *m_save_time, *m_partitions, *m_aborted, *m_erased;
@@ -150,7 +150,8 @@ void engine_destroy(struct engine **engine);
 void engine_start(struct engine *e);
 bool engine_step(struct engine *e);     /* one batch further; true when there is more to do at once */
 void engine_tick(struct engine *e);     /* every 100 ms */
-void engine_drain(struct engine *e, int64_t limit_ms); /* finish, save, commit, then ENGINE_STOPPED; 0 = no limit */
+/* Finish, save, commit, then ENGINE_STOPPED; 0 = no limit. Called again it may set the limit that was lacking. */
+void engine_drain(struct engine *e, int64_t limit_ms);
 bool engine_ready(const struct engine *e, const char **why);
 void engine_flow(struct engine *e, const struct flow *flow); /* to every instance */
 void engine_load(struct engine *e, struct batch *b, uint32_t from); /* ask the store for b->loading[from … loading_n) */

@@ -43,6 +43,7 @@ struct source_file {
     struct stream *stream;       /* NULL between files */
     size_t path_next;            /* index of the path to open next */
     bool assigned, started, draining, ended, watching, told_missing;
+    bool whole;              /* nothing of the input was passed over */
     bool resuming;               /* when `skip` is done: the byte there may be the middle of a line */
     bool skipping_line;          /* drop everything up to the next newline */
     bool open_rotated;           /* the place to go on is in PATH.1 */
@@ -130,6 +131,7 @@ static bool open_failed(struct source_file *s, const char *why)
     s->told_missing = s->conf->follow;
     if (!s->conf->follow) {
         metric_add(s->errors, 1);
+        s->whole = false;
         s->path_next++;
     }
     return false;
@@ -337,7 +339,7 @@ static void end_input(struct source_file *s)
     if (s->skip > 0)
         log_warning(s->in->name, "the input ends %lld bytes before the offset at which the saved state stops; nothing "
                     "was read (are these the same files?)", (long long)s->skip);
-    engine_input_ended(s->in->engine);
+    engine_input_ended(s->in->engine, s->whole);
 }
 
 /* Read until there is at least one line or nothing more to be had without waiting. */
@@ -367,6 +369,7 @@ static void read_lines(struct source_file *s, struct batch *b, uint64_t now_ns)
         } else {
             if (n == STREAM_BROKEN) {
                 metric_add(s->errors, 1);
+                s->whole = false;
                 log_error(s->in->name, "%s: %s; the rest of it is passed over", s->conf->paths.at[s->path_next - 1],
                           stream_problem(s->stream));
             }
@@ -485,6 +488,9 @@ static int check_paths(const struct source_file_conf *conf, struct error *err)
         bool absent = !is_stdin(path) && access(path, R_OK) < 0;
         if (absent && !(conf->follow && errno == ENOENT))
             return error_set(err, "paths: %s: %s", path, strerror(errno));
+        struct stat st;
+        if (!is_stdin(path) && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+            return error_set(err, "paths: %s: is a folder; a file is needed", path);
     }
     return 0;
 }
@@ -501,6 +507,7 @@ static int open_source(struct instance *in, bool check, struct error *err)
     size_t longest = (size_t)conf->line_bytes + 2 * ROOM_MIN;
     s->buffer_bytes = longest > BUFFER_BYTES ? longest : BUFFER_BYTES;
     s->committed = OFFSET_NONE;
+    s->whole = true;
     if (check_paths(conf, err) < 0)
         return -1;
     if (conf->offset_file && offset_file_read(conf->offset_file, &s->committed, &s->segment_before, err) < 0)

@@ -37,7 +37,7 @@ struct engine {
     struct clock clock;
     int64_t wall_ms;                 /* what the module's clock says; 0 = the real one */
     uint64_t skip_ns;                /* added to the monotonic clock */
-    unsigned wakes, ended, ready_calls;
+    unsigned wakes, ended, damaged, ready_calls;
     bool ready;
     const char *not_ready_why;
     /* what the module said of partitions */
@@ -103,9 +103,10 @@ struct instance *engine_instance(struct engine *engine, enum stage stage)
     return &engine->in;
 }
 
-void engine_input_ended(struct engine *engine)
+void engine_input_ended(struct engine *engine, bool whole)
 {
     engine->ended++;
+    engine->damaged += !whole;
 }
 
 void partition_opened(struct engine *engine, struct partition *p, int64_t fence, int64_t saved)

@@ -217,6 +217,7 @@ static void test_a_damaged_archive_costs_only_its_rest(void **state)
     assert_non_null(strstr(r->text, "four|"));
     assert_true(metrics_sum(r->e->metrics, "gait_source_file_errors_total") == 1);
     assert_int_equal(r->e->ended, 1);
+    assert_int_equal(r->e->damaged, 1);
     reading_free(r);
 }
 

@@ -76,7 +76,7 @@ struct partition {
     uint64_t generation;     /* counts take-overs by this process: what belongs to an earlier one is not mixed up */
     uint8_t state;           /* enum partition_state; changed in partition.c only */
     bool degraded;           /* reading began above W: events are missing from its records */
-    bool reopen;             /* dropped though the group may still say that it is ours: ask the source when it is gone */
+    bool reopen;             /* dropped though the group may still say that it is ours: ask the source afterwards */
     int64_t reassigned;      /* assigned again while still closing: its C, OFFSET_NONE; INT64_MIN = not */
     uint32_t in_work;        /* events of it in batches, and erasures */
     struct save *save;       /* the save under way, NULL = none */
@@ -92,8 +92,8 @@ struct partition {
 enum flow_kind {
     FLOW_OPEN,    /* to the store: take partition over (increment its fence, read W); answer partition_opened() */
     FLOW_START,   /* to the source: read `partition` from `offset` on (OFFSET_EARLIEST, or an offset) */
-    FLOW_CLOSED,  /* to all: partition is finished and saved (or lost); let it and its users go. The pointers are invalid
-                     afterwards: an open question about it (FLOW_OPEN) is not answered any more */
+    FLOW_CLOSED,  /* to all: partition is finished and saved (or lost); let it and its users go. The pointers are
+                     invalid afterwards: an open question about it (FLOW_OPEN) is not answered any more */
     FLOW_REOPEN,  /* to the source: partition `id` was dropped (fenced, or its transaction was aborted). If the group
                      still says that it is ours, ask C anew and call partition_assigned() again */
     FLOW_PAUSE,   /* to the source: fetch no more until FLOW_RESUME; run() is not called meanwhile */
@@ -101,7 +101,8 @@ enum flow_kind {
     FLOW_DRAIN,   /* to the source: the daemon is stopping; hand over nothing more. To sinks: send what is queued now */
     FLOW_TICK,    /* to all, every 100 ms: timers, gauges */
     FLOW_ERASE,   /* to all: `erasure` takes place: forget what you keep of the user beside the sections that `record`
-                     describes (the engine empties those), outside of this process too; ticket_hold_save() until it is gone */
+                     describes (the engine empties those), outside of this process too; ticket_hold_save() until
+                     it is gone */
     FLOW_ERASED,  /* to sinks: `erasure` is durable in the store: send a receipt; ticket_hold() until that is durable */
     /* A reload, between two batches, all three within one call. A module that only reads in->conf at run time has
      * nothing to do: the values that may change are exchanged in place between PREPARE and SWAP. */
@@ -158,7 +159,8 @@ struct commit_offset {
 /* To a source: commit `offset` of `partition` as C. To a store: write the items; then `offset` is the W of `partition`.
  * To a transactional sink: make all that was handed over since the last commit visible together with `offsets` as C,
  * or nothing of it (`abort`). What runs hand over meanwhile belongs to the next transaction. When the answer is not ok,
- * everything since the last successful commit is void, later runs' outputs included; the engine starts over from there. */
+ * everything since the last successful commit is void, later runs' outputs included; the engine starts over from
+ * there. */
 struct commit {
     struct partition *partition;
     int64_t offset;
@@ -188,7 +190,8 @@ struct module {
      * files it names, but connect to nothing and write nothing. Sets self (and user_size, columns). */
     int (*open)(struct instance *in, bool check, struct error *err);
     /* One batch. Hot: does not wait, does not allocate on the heap per event, cannot fail. source: append up to
-     * cap - n events. store: fetch b->loading[loading_from … loading_n). sink: hold b->ticket once for each output that is on its way. */
+     * cap - n events. store: fetch b->loading[loading_from … loading_n). sink: hold b->ticket once for each output that
+     * is on its way. */
     void (*run)(struct instance *in, struct batch *b);
     void (*flow)(struct instance *in, const struct flow *flow);
     /* source, store, transactional sink: begin; the answer is commit_done(). The struct and its items stay valid until
@@ -216,7 +219,8 @@ void partition_lost(struct engine *engine, int32_t id);    /* somebody else has 
  * refuses another number than that of the records it holds, since users are then in other partitions. 0 = not known. */
 void engine_input_partitions_set(struct engine *engine, int32_t partitions);
 int32_t engine_input_partitions(const struct engine *engine);
-void engine_input_ended(struct engine *engine);            /* a file came to its end: drain and stop */
+/* A file came to its end: drain and stop. Not `whole`: some of it could not be read, as the exit status will tell. */
+void engine_input_ended(struct engine *engine, bool whole);
 /* Forget `user` in `partition`: events of erased_ms or older are not contained in the record any more and are refused
  * from now on. `offset` is its place in the log of erasures, which the source reads from p->erase_next on; OFFSET_NONE
  * without one. Not from within `run`. False: too many under way, call again later. No batch is filled before all
@@ -228,8 +232,8 @@ void partition_opened(struct engine *engine, struct partition *p, int64_t fence,
 /* Store: somebody took the partition from us (fence refused). */
 void partition_fenced(struct engine *engine, struct partition *p);
 
-/* Store: the answer for each record of b->loading, exactly once, during run or later. `bytes` NULL: the store has none. When
- * the connection breaks the store asks again; it never gives up. */
+/* Store: the answer for each record of b->loading, exactly once, during run or later. `bytes` NULL: the store has
+ * none. When the connection breaks the store asks again; it never gives up. */
 void load_done(struct engine *engine, struct user *user, const uint8_t *bytes, size_t n);
 
 /* The answer to commit: ok, or the engine tries again later with newer content. */
