@@ -4,6 +4,7 @@
 
 #include "gait/version.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,20 @@ static void print_help(FILE *out)
           "gaitd COMMAND --help says more, with an example.\n", out);
 }
 
+/* getopt's complaints begin with argv[0]. What could not be written to standard output is a failure, too. */
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    char name[32];
+    snprintf(name, sizeof name, "gaitd %s", command->name);
+    argv[0] = name;
+    int rc = command->run(argc, argv);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return rc;
+    if (rc == 0)
+        fprintf(stderr, "%s: cannot write: %s\n", name, strerror(errno));
+    return rc ? rc : 1;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "help";
@@ -45,7 +60,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return run_command(&commands[i], argc - 1, argv + 1);
     fprintf(stderr, "gaitd: there is no command '%s'\n\n", name);
     print_help(stderr);
     return 2;
