@@ -102,10 +102,10 @@ void kafka_conf_try(rd_kafka_conf_t *conf, const char *name, const char *value)
     rd_kafka_conf_set(conf, name, value, text, sizeof text);
 }
 
-/* Nothing that the library says ends the daemon, so its errors are warnings here. */
+/* Nothing that the library says ends the daemon, so its errors are warnings here. FAIL says what on_error() hears. */
 static void write_log(struct kafka_client *client, int level, const char *facility, const char *text)
 {
-    if (level <= 4)
+    if (level <= 4 && strcmp(facility, "FAIL") != 0)
         log_limited(&client->log_site, LOG_WARNING, client->who, "librdkafka: %s: %s", facility, text);
     else if (level <= 6)
         log_info(client->who, "librdkafka: %s: %s", facility, text);

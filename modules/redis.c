@@ -27,7 +27,7 @@ struct script {
     char sha[SHA_BYTES + 1];
 };
 
-/* The command being put together. Texts lie in one buffer that may move, so they are kept by offset until it is sent. */
+/* The command being put together. Texts lie in one buffer that may move, so they are kept by offset till it is sent. */
 struct command {
     const char **argv;
     size_t *lens, *text_at; /* text_at + 1 where argv is in `text`; 0 = borrowed */
@@ -51,6 +51,7 @@ struct redis {
     uint64_t progress_ms;       /* the last answer, or the first request after a pause, or the connection's begin */
     uint64_t retry_at_ms, retry_ms;
     bool was_up, told_down, closing;
+    char where[128];            /* for people: host:port or the socket */
     char why[256];
     struct metric_cell *connected, *reconnects, *errors[4], *waiting;
 };
@@ -83,16 +84,15 @@ static void went_down(struct redis *r, const char *why)
         r->retry_ms = RETRY_MAX_MS;
     r->retry_at_ms = mono_ms(r) + r->retry_ms;
     metric_set(r->connected, 0);
-    const char *where = r->conf->socket ? r->conf->socket : r->conf->host;
     if (was_up || !r->told_down)
-        log_warning(r->in->name, "%s Redis at %s: %s; trying again until it works", was_up ? "lost" : "cannot reach", where,
-                    why);
+        log_warning(r->in->name, "%s Redis at %s: %s; trying again until it works",
+                    was_up ? "lost" : "cannot reach", r->where, why);
     r->told_down = true;
-    snprintf(r->why, sizeof r->why, "no connection to Redis at %s: %s", where, why);
+    snprintf(r->why, sizeof r->why, "no connection to Redis at %s: %s", r->where, why);
     instance_ready(r->in, false, r->why);
 }
 
-/* Ends the connection; hiredis then answers what is in flight with "no reply", at the latest when this callback ends. */
+/* Ends the connection; hiredis then answers what is in flight with "no reply", at the latest after this callback. */
 static void hang_up(struct redis *r, const char *why)
 {
     redisAsyncContext *context = r->context;
@@ -148,7 +148,8 @@ static void say_error(struct redis *r, enum redis_result result, const char *tex
 {
     metric_add(r->errors[result], 1);
     if (strncmp(text, "MOVED", 5) == 0 || strncmp(text, "CROSSSLOT", 9) == 0)
-        log_often(LOG_ERROR, r->in->name, "Redis says \"%s\": this is a Redis Cluster, which hiredis 0.14 cannot follow; "
+        log_often(LOG_ERROR, r->in->name,
+                  "Redis says \"%s\": this is a Redis Cluster, which hiredis 0.14 cannot follow; "
                   "name a single server or a proxy", text);
     else
         log_often(LOG_ERROR, r->in->name, "Redis says \"%s\"; %s", text,
@@ -300,7 +301,7 @@ static void came_up(struct redis *r)
     metric_set(r->connected, 1);
     metric_add(r->reconnects, 1);
     if (r->told_down || !r->was_up)
-        log_notice(r->in->name, "connected to Redis at %s", r->conf->socket ? r->conf->socket : r->conf->host);
+        log_notice(r->in->name, "connected to Redis at %s", r->where);
     r->told_down = false;
     r->was_up = true;
     instance_ready(r->in, true, NULL);
@@ -425,6 +426,10 @@ struct redis *redis_create(struct instance *in, const struct redis_conf *conf, c
     r->conf = conf;
     r->owner = *owner;
     r->no_script.redis = r;
+    if (conf->socket)
+        snprintf(r->where, sizeof r->where, "%s", conf->socket);
+    else
+        snprintf(r->where, sizeof r->where, "%s:%lld", conf->host, (long long)conf->port);
     r->connected = metric_cell(in->metrics, "gait_redis_connected", in->name);
     r->reconnects = metric_cell(in->metrics, "gait_redis_connections_total", in->name);
     r->waiting = metric_cell(in->metrics, "gait_redis_in_flight", in->name);

@@ -19,23 +19,23 @@ struct redis_conf {
 };
 
 /* The option rows for a `struct redis_conf` that is `member` of `conf_type`. */
-#define REDIS_OPTIONS(conf_type, member)                                                                                 \
-    {.name = "host", .type = OPTION_STRING, .offset = offsetof(conf_type, member.host), .initial = "127.0.0.1",          \
-     .flags = OPTION_RESTART, .help = "Name or address of the Redis or Valkey server."},                                 \
-    {.name = "port", .type = OPTION_INT, .offset = offsetof(conf_type, member.port), .initial = "6379", .min = 1,        \
-     .max = 65535, .flags = OPTION_RESTART, .help = "Its TCP port."},                                                    \
-    {.name = "socket", .type = OPTION_STRING, .offset = offsetof(conf_type, member.socket), .flags = OPTION_RESTART,     \
-     .help = "Path of its unix socket; used instead of host and port."},                                                 \
-    {.name = "user", .type = OPTION_STRING, .offset = offsetof(conf_type, member.user), .flags = OPTION_RESTART,         \
-     .help = "ACL user; not set: the default user."},                                                                    \
-    {.name = "password", .type = OPTION_STRING, .offset = offsetof(conf_type, member.password),                          \
-     .flags = OPTION_RESTART | OPTION_SECRET, .help = "Its password."},                                                  \
-    {.name = "db", .type = OPTION_INT, .offset = offsetof(conf_type, member.db), .initial = "0", .min = 0, .max = 65535, \
-     .flags = OPTION_RESTART, .help = "Number of the database."},                                                        \
-    {.name = "prefix", .type = OPTION_STRING, .offset = offsetof(conf_type, member.prefix), .initial = "gait",           \
-     .flags = OPTION_RESTART, .help = "What every key begins with. Two groups on one Redis need two prefixes."},         \
-    {.name = "timeout_ms", .type = OPTION_DURATION, .offset = offsetof(conf_type, member.timeout_ms), .initial = "5s",   \
-     .min = 100, .max = 600000,                                                                                          \
+#define REDIS_OPTIONS(conf_type, member)                                                                              \
+    {.name = "host", .type = OPTION_STRING, .offset = offsetof(conf_type, member.host), .initial = "127.0.0.1",       \
+     .flags = OPTION_RESTART, .help = "Name or address of the Redis or Valkey server."},                              \
+    {.name = "port", .type = OPTION_INT, .offset = offsetof(conf_type, member.port), .initial = "6379", .min = 1,     \
+     .max = 65535, .flags = OPTION_RESTART, .help = "Its TCP port."},                                                 \
+    {.name = "socket", .type = OPTION_STRING, .offset = offsetof(conf_type, member.socket), .flags = OPTION_RESTART,  \
+     .help = "Path of its unix socket; used instead of host and port."},                                              \
+    {.name = "user", .type = OPTION_STRING, .offset = offsetof(conf_type, member.user), .flags = OPTION_RESTART,      \
+     .help = "ACL user; not set: the default user."},                                                                 \
+    {.name = "password", .type = OPTION_STRING, .offset = offsetof(conf_type, member.password),                       \
+     .flags = OPTION_RESTART | OPTION_SECRET, .help = "Its password."},                                               \
+    {.name = "db", .type = OPTION_INT, .offset = offsetof(conf_type, member.db), .initial = "0", .min = 0, \
+     .max = 65535, .flags = OPTION_RESTART, .help = "Number of the database."},                                       \
+    {.name = "prefix", .type = OPTION_STRING, .offset = offsetof(conf_type, member.prefix), .initial = "gait",        \
+     .flags = OPTION_RESTART, .help = "What every key begins with. Two groups on one Redis need two prefixes."},      \
+    {.name = "timeout_ms", .type = OPTION_DURATION, .offset = offsetof(conf_type, member.timeout_ms), .initial = "5s",\
+     .min = 100, .max = 600000,                                                                                       \
      .help = "Without any answer for so long the connection is closed and opened anew."}
 
 /* What the connection itself needs, for struct module.redis_needs; AUTH is open to everybody. */
