@@ -10,6 +10,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -214,8 +215,9 @@ static int write_snapshot(struct store_memory *s)
         errno = ENAMETOOLONG;
         return -1;
     }
-    struct snapshot_io io = {.file = fopen(temp, "we"), .sum = XXH3_createState()};
-    assert(io.sum);
+    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640); /* what is in it is personal */
+    struct snapshot_io io = {.file = fd < 0 ? NULL : fdopen(fd, "w"), .sum = XXH3_createState()};
+    assert(io.sum && (fd < 0 || io.file));
     XXH3_64bits_reset(io.sum);
     io.failed = !io.file;
     if (io.file) {
