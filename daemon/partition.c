@@ -166,6 +166,14 @@ static bool partition_finished(const struct partition *p)
     return p->state == PARTITION_LOST || (p->state == PARTITION_CLOSING && saves_idle(p));
 }
 
+/* What stays at its last value would look like a lag that nobody works off. */
+static void forget_lag(struct engine *e, int32_t id)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", id);
+    metric_set(metric_cell(e->metrics, "gait_lag_events", text), 0);
+}
+
 static void partition_remove(struct engine *e, size_t index)
 {
     struct partition *p = e->partitions[index];
@@ -174,6 +182,8 @@ static void partition_remove(struct engine *e, size_t index)
     int32_t id = p->id;
     engine_flow(e, &(struct flow){.kind = FLOW_CLOSED, .partition = p}); /* nobody refers to its users any more */
     users_remove_partition(e->users, p);
+    if (p->high >= 0)
+        forget_lag(e, id);
     log_info("engine", "partition %d: %s at %lld", id, lost ? "dropped" : "saved, committed and released",
              (long long)p->applied_next);
     e->partitions[index] = e->partitions[--e->partitions_n];
