@@ -74,7 +74,8 @@ static void report_gap(struct engine *e, struct partition *p)
 {
     int64_t lost = p->low - p->read_next;
     metric_add(e->m_gap, (double)lost);
-    log_error("engine", "partition %d: retention deleted %lld events (%lld to %lld) before they were read; the records of "
+    log_error("engine",
+              "partition %d: retention deleted %lld events (%lld to %lld) before they were read; the records of "
               "this partition are marked as degraded", p->id, (long long)lost, (long long)p->read_next,
               (long long)p->low - 1);
     p->degraded = true;
@@ -105,7 +106,7 @@ void batch_accept(struct engine *e, struct batch *b)
     b->n = kept;
 }
 
-/* ---- events to records -------------------------------------------------------------------------------------------- */
+/* ---- events to records ----------------------------------------------------------------------------------------- */
 
 /* The user's earlier event in this batch, if any, is followed by this one: the k-th event of each user is wave k. */
 static void chain_event(struct batch *b, uint32_t i, struct user *user)
@@ -195,7 +196,8 @@ void load_done(struct engine *e, struct user *user, const uint8_t *bytes, size_t
             user->fresh = false;
         } else {
             metric_add(e->m_bad_records, 1);
-            log_often(LOG_ERROR, "engine", "the stored record of user %s in partition %d is unreadable (%s): begun anew",
+            log_often(LOG_ERROR, "engine",
+                      "the stored record of user %s in partition %d is unreadable (%s): begun anew",
                       user->name, user->partition, err.text);
             user->degraded = true;
         }
@@ -209,7 +211,7 @@ void load_done(struct engine *e, struct user *user, const uint8_t *bytes, size_t
         engine_wake(e);
 }
 
-/* ---- computing: begin and end ------------------------------------------------------------------------------------- */
+/* ---- computing: begin and end ---------------------------------------------------------------------------------- */
 
 static void ticket_add_span(struct ticket *t, const struct partition *p, int64_t next)
 {
@@ -304,7 +306,7 @@ void batch_finish(struct engine *e, struct batch_slot *slot)
     slot->state = BATCH_FREE;
 }
 
-/* ---- tickets ------------------------------------------------------------------------------------------------------ */
+/* ---- tickets --------------------------------------------------------------------------------------------------- */
 
 bool ticket_free(const struct engine *e)
 {

@@ -87,8 +87,8 @@ static const struct option admin_options[] = {
              "address, unix:PATH for a socket that its owner and group may use, or off. An address that others can "
              "reach needs a token or tls_client_ca."},
     {ROW(token), .type = OPTION_STRING, .flags = OPTION_SECRET | OPTION_RESTART,
-     .help = "What callers send as \"Authorization: Bearer TOKEN\", at least 16 characters. Not set: whoever reaches the "
-             "address may call. /livez, /readyz and the dashboard's empty page never need it."},
+     .help = "What callers send as \"Authorization: Bearer TOKEN\", at least 16 characters. Not set: whoever reaches "
+             "the address may call. /livez, /readyz and the dashboard's empty page never need it."},
     {ROW(tls_certificate), .type = OPTION_PATH, .flags = OPTION_RESTART,
      .help = "Certificate chain in PEM; with it, HTTPS alone is served. It needs tls_key."},
     {ROW(tls_key), .type = OPTION_PATH, .flags = OPTION_RESTART, .help = "The certificate's private key in PEM."},

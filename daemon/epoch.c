@@ -3,7 +3,7 @@
 //
 //   batches computed ─► transaction n (their outputs, applied_next of each partition as C) ─► durable ─► save ─► W
 //
-// While transaction n is being committed the engine computes on; the sink keeps what it is handed for transaction n + 1.
+// While transaction n is being committed the engine computes on; the sink keeps what it is handed for the next one.
 // A failed transaction takes every output since the last good one with it, and the records in the table have moved on
 // meanwhile: all partitions are dropped and taken over anew, which is the same as what another member would do.
 #include "engine.h"

@@ -40,7 +40,8 @@ static size_t put_text(char *line, size_t at, const char *text)
     for (; *text && at + 8 < LINE_MAX_BYTES; text++) {
         unsigned char c = (unsigned char)*text;
         if (c < 0x20 || c == 0x7f)
-            at += (size_t)snprintf(line + at, LINE_MAX_BYTES - at, log_style == LOG_FORMAT_JSON ? "\\u%04x" : "\\x%02x", c);
+            at += (size_t)snprintf(line + at, LINE_MAX_BYTES - at,
+                                   log_style == LOG_FORMAT_JSON ? "\\u%04x" : "\\x%02x", c);
         else if (log_style == LOG_FORMAT_JSON && (c == '"' || c == '\\'))
             line[at++] = '\\', line[at++] = (char)c;
         else

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // metrics.c - the registry of metric rows and their cells, and their text form.
 //
-//   metrics ─► rows (one a declared metric) ─► cells (one a label value), each allocated on its own so that pointers stay
+//   metrics ─► rows (one a declared metric) ─► cells (one a label value), each allocated on its own: pointers stay
 #include "gait/metrics.h"
 
 #include <assert.h>
@@ -176,7 +176,7 @@ double metrics_sum(const struct metrics *m, const char *name)
     return sum;
 }
 
-/* ---- text --------------------------------------------------------------------------------------------------------- */
+/* ---- text ------------------------------------------------------------------------------------------------------ */
 
 static void write_escaped(const char *text, size_t len, FILE *out)
 {

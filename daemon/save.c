@@ -71,7 +71,8 @@ static bool save_is_hurried(const struct engine *e, const struct partition *p)
 }
 
 /* W lags behind without anything to save when the last events changed no record (dropped ones, say). And a partition
- * that lies still writes its W again now and then: the answer tells whether the store still has what it acknowledged. */
+ * that lies still writes its W again now and then: the answer tells whether the store still has all that it
+ * acknowledged. */
 static bool watermark_is_due(const struct engine *e, const struct partition *p, uint64_t mono_ms)
 {
     bool behind = p->applied_next > p->saved_next || p->erase_done > p->erase_saved;
@@ -82,8 +83,8 @@ static bool watermark_is_due(const struct engine *e, const struct partition *p, 
     return p->state == PARTITION_CLOSING || mono_ms >= p->saved_ms + (uint64_t)e->conf.save_ms;
 }
 
-/* The first offset that some unsaved record needs. An erasure may have changed one before any event was read; then it is
- * not known yet where W lies. */
+/* The first offset that some unsaved record needs. An erasure may have changed one before any event was read; then it
+ * is not known yet where W lies. */
 static int64_t watermark(const struct partition *p)
 {
     if (!p->dirty_first || p->applied_next < 0)
@@ -159,7 +160,7 @@ void save_cancel(struct engine *e, struct partition *p)
     save->in_use = false;
 }
 
-/* ---- C ------------------------------------------------------------------------------------------------------------ */
+/* ---- C --------------------------------------------------------------------------------------------------------- */
 
 static void offset_commit_begin(struct engine *e, struct partition *p, uint64_t mono_ms)
 {
@@ -200,7 +201,7 @@ void commit_done(struct engine *e, struct instance *in, struct commit *c, bool o
     engine_wake(e);
 }
 
-/* ---- all partitions ----------------------------------------------------------------------------------------------- */
+/* ---- all partitions -------------------------------------------------------------------------------------------- */
 
 bool saves_idle(const struct partition *p)
 {

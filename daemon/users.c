@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// users.c - the bounded table of user records: slots carved from one region, an open-addressed index beside it, eviction
-// by second chance, and the only place where a record turns dirty, saving or clean.
+// users.c - the bounded table of user records: slots carved from one region, an open-addressed index beside it,
+// eviction by second chance, and the only place where a record turns dirty, saving or clean.
 //
 // The kind of every slot lies in a byte array of its own, so that the eviction sweep reads 64 slots per cache line and
 // touches a record only when it is a candidate.
@@ -186,7 +186,7 @@ static struct user *index_find(const struct users *t, uint64_t hash, int32_t par
     return NULL;
 }
 
-/* ---- slots -------------------------------------------------------------------------------------------------------- */
+/* ---- slots ----------------------------------------------------------------------------------------------------- */
 
 static void slot_give_back(struct users *t, void *at)
 {
@@ -248,7 +248,7 @@ static void *slot_take(struct users *t, uint8_t kind)
     return at;
 }
 
-/* ---- users -------------------------------------------------------------------------------------------------------- */
+/* ---- users ----------------------------------------------------------------------------------------------------- */
 
 struct user *users_get(struct users *t, int32_t partition, struct str name, bool *made)
 {
@@ -322,7 +322,7 @@ size_t users_sections_offset(const struct users *t)
     return t->sections_offset;
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ---------------------------------------------------------------------------------------------------- */
 
 struct user_block *users_block_add(struct users *t, struct user *user)
 {
@@ -358,7 +358,7 @@ void users_blocks_drop(struct users *t, struct user *user)
     user->blocks_n = 0;
 }
 
-/* ---- dirty, saving, clean ----------------------------------------------------------------------------------------- */
+/* ---- dirty, saving, clean -------------------------------------------------------------------------------------- */
 
 void users_dirty(struct users *t, struct partition *p, struct user *user, int64_t offset, int64_t mono_ms)
 {
@@ -413,7 +413,7 @@ void users_saved(struct users *t, struct partition *p, struct user *user, bool o
     t->clean += is_clean(user);
 }
 
-/* ---- figures ------------------------------------------------------------------------------------------------------ */
+/* ---- figures --------------------------------------------------------------------------------------------------- */
 
 size_t users_name_bytes(const struct users *t)
 {

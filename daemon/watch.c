@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// watch.c - the admin pages' view of the flow. The engine calls watch_batch() after the sinks; nothing here allocates but
-// when another model comes. Minutes follow the monotonic clock: a wall clock that jumps leaves no hole and no double.
+// watch.c - the admin pages' view of the flow. The engine calls watch_batch() after the sinks; nothing here allocates
+// but when another model comes. Minutes follow the monotonic clock: a wall clock that jumps leaves no hole and no
+// double.
 //
 //   alerts:  text  [ ……… | a | b | c | ……… ]  a ring of bytes; the oldest give way to the one that is written
 //            entry [ a b c … ]                a ring of WATCH_ALERTS, with hashes to filter by
@@ -79,7 +80,7 @@ void watch_advance(struct watch *w, uint64_t mono_ns)
     }
 }
 
-/* ---- alerts ------------------------------------------------------------------------------------------------------- */
+/* ---- alerts ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t user_hash(struct str user)
 {
@@ -166,7 +167,7 @@ bool watch_alert_at(const struct watch *w, uint64_t number, struct str user, str
     return found;
 }
 
-/* ---- counts ------------------------------------------------------------------------------------------------------- */
+/* ---- counts ---------------------------------------------------------------------------------------------------- */
 
 /* Another model has other classes: what was counted for the old one means nothing any more. */
 static void follow_model(struct watch *w, const struct batch *b)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* watch.h - what the operators' pages show of the flow: the last alerts, the shop's interests and the funnel of the last
- * hour. Filled once a batch with counts alone; read by the admin server, on the same thread. */
+/* watch.h - what the operators' pages show of the flow: the last alerts, the shop's interests and the funnel of the
+ * last hour. Filled once a batch with counts alone; read by the admin server, on the same thread. */
 #ifndef GAIT_WATCH_H
 #define GAIT_WATCH_H
 
@@ -19,7 +19,7 @@ void watch_batch(struct watch *watch, const struct batch *b, uint64_t mono_ns);
 /* Lets minutes pass when no batch comes. */
 void watch_advance(struct watch *watch, uint64_t mono_ns);
 
-/* ---- alerts: each as the JSON text that the sinks write, borrowed until the next batch ---------------------------- */
+/* ---- alerts: each as the JSON text that the sinks write, borrowed until the next batch ------------------------- */
 struct watch_alert {
     uint64_t number;       /* 1, 2, 3 … since the daemon started */
     struct str text;

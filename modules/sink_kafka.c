@@ -277,8 +277,9 @@ static const struct option sink_kafka_options[] = {
      "the same lets a restarted daemon end what it left open at once; it must differ between the daemons of a group. "
      "Not set: a new one at each start, and what a killed daemon left open ends by transaction_timeout_ms."},
     {"transaction_timeout_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, transaction_timeout_ms), "10s", 1000,
-     900000, NULL, OPTION_RESTART, "With delivery: exactly_once, the broker aborts a transaction that is open for so long. "
-     "Readers with read_committed wait behind it until then."},
+     900000, NULL, OPTION_RESTART,
+     "With delivery: exactly_once, the broker aborts a transaction that is open for so long. Readers with "
+     "read_committed wait behind it until then."},
     {NULL, 0, 0, NULL, 0, 0, NULL, 0, NULL},
 };
 

@@ -60,8 +60,8 @@ struct place {
     uint64_t retry_ms;
 };
 
-/* Users that were queued within one slice of time, and the batches they came from. The batches' records may be saved once
- * all users of this and every earlier epoch are written. */
+/* Users that were queued within one slice of time, and the batches they came from. The batches' records may be saved
+ * once all users of this and every earlier epoch are written. */
 struct epoch {
     uint32_t outstanding;
     struct ticket **tickets;

@@ -11,10 +11,11 @@
 //
 // Everything is compared inside of Redis, in the same atomic call that reads or writes: the fence must be ours, and
 // neither W nor the count of saves (a save of a tombstone moves no W) may be below what we know to be saved. If one is,
-// Redis has lost its tail (crash with everysec, fail-over, FLUSHALL) and clean records in our table may be newer than what it has: writing W on top would hide the loss for ever. So the
-// partition is dropped and taken over anew from the W that Redis still has; the log refills what is missing. A missing
-// fence is the same case. When the connection comes back, fences are renewed first: a call that the broken connection
-// still has on its way to Redis can then do nothing any more.
+// Redis has lost its tail (crash with everysec, fail-over, FLUSHALL) and clean records in our table may be newer than
+// what it has: writing W on top would hide the loss for ever. So the partition is dropped and taken over anew from the
+// W that Redis still has; the log refills what is missing. A missing fence is the same case. When the connection comes
+// back, fences are renewed first: a call that the broken connection still has on its way to Redis can then do nothing
+// any more.
 #include "store_redis.h"
 
 #include "gait/log.h"
@@ -26,7 +27,8 @@
 static const struct str no_name = {0};
 
 static const struct metric store_redis_metrics[] = {
-    {"gait_load_seconds", METRIC_HISTOGRAM, NULL, "From a batch of records asked of Redis to their arrival, in seconds."},
+    {"gait_load_seconds", METRIC_HISTOGRAM, NULL,
+     "From a batch of records asked of Redis to their arrival, in seconds."},
     {"gait_store_fell_back_total", METRIC_COUNTER, NULL,
      "Times Redis turned out to have lost what it had acknowledged; the partition was taken over anew."},
     {NULL, 0, NULL, NULL},
@@ -77,7 +79,8 @@ void store_lose(struct store_redis *s, struct partition *p, int answer)
         return;
     if (answer == ANSWER_FELL_BACK) {
         metric_add(s->fell_back, 1);
-        log_error(s->in->name, "partition %d: Redis has lost what it had acknowledged (restart, fail-over or FLUSHALL): "
+        log_error(s->in->name,
+                  "partition %d: Redis has lost what it had acknowledged (restart, fail-over or FLUSHALL): "
                   "taking the partition over anew; the log refills what is missing", p->id);
     }
     partition_fenced(s->in->engine, p);

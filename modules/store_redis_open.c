@@ -75,7 +75,8 @@ static void on_open(void *owner, void *of, enum redis_result result, const redis
     partition_opened(s->in->engine, p, store_number(reply->element[0]), store_number(reply->element[1]));
 }
 
-/* Another program's format, or a topic with another number of partitions: users would be looked for in the wrong place. */
+/* Another program's format, or a topic with another number of partitions: users would be looked for in the wrong
+ * place. */
 static bool meta_fits(struct store_redis *s, const redisReply *reply)
 {
     int64_t format = store_number(reply->element[0]), partitions = store_number(reply->element[1]);
@@ -84,7 +85,8 @@ static bool meta_fits(struct store_redis *s, const redisReply *reply)
         snprintf(s->why, sizeof s->why, "the records in Redis have format %lld, this gaitd knows %d",
                  (long long)format, FORMAT);
     else if (ours > 0 && partitions > 0 && partitions != ours)
-        snprintf(s->why, sizeof s->why, "the input topic has %d partitions, but the records in Redis (%s:meta) are of %lld: "
+        snprintf(s->why, sizeof s->why,
+                 "the input topic has %d partitions, but the records in Redis (%s:meta) are of %lld: "
                  "users are in other partitions now; move the records to the new partitioning, or use another prefix",
                  ours, s->conf->redis.prefix, (long long)partitions);
     else

@@ -45,7 +45,8 @@ static void run(struct world *w, struct member *m)
         bool done = true;
         for (int p = 0; p < PARTITIONS; p++) {
             const struct partition *part = engine_partition(m->engine, p);
-            done = done && part && part->applied_next == w->log_n[p] && part->erase_done + (w->erasures_n == 0) == w->erasures_n;
+            done = done && part && part->applied_next == w->log_n[p] &&
+                   part->erase_done + (w->erasures_n == 0) == w->erasures_n;
         }
         if (done && !drained) {
             engine_drain(m->engine, 0);

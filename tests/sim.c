@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// sim.c - the simulator: three gaitd with the real engine and the real modules between source and sink, in a data centre
-// that lives in sim_world.c. A seed draws a log of clicks and a history of faults; then everything heals, and records
-// and outputs must equal the oracle's bit for bit: each output exactly once, or none missing when at least once.
+// sim.c - the simulator: three gaitd with the real engine and the real modules between source and sink, in a data
+// centre that lives in sim_world.c. A seed draws a log of clicks and a history of faults; then everything heals, and
+// records and outputs must equal the oracle's bit for bit: each output exactly once, or none missing when at least
+// once.
 //
-//   sim [--seeds N] [--from N] [--bug NAME] [--verbose]      a failing seed reproduces by itself: sim --from SEED --seeds 1
-//   sim --prove [--seeds N]                                  each of the planted bugs must be found within so many seeds
+//   sim [--seeds N] [--from N] [--bug NAME] [--verbose]   a failing seed alone: sim --from SEED --seeds 1
+//   sim --prove [--seeds N]                               each of the planted bugs must be found within so many seeds
 #include "sim_world.h"
 
 #include "gait/log.h"
@@ -17,7 +18,7 @@ enum { FAULT_STEPS = 6000, HEAL_STEPS = 400000, TICK_NS = 100000000 };
 static const uint64_t SETTLE_NS = 25000000000;
 static const int64_t FIRST_MS = 1764547200000;
 
-/* ---- the log ------------------------------------------------------------------------------------------------------ */
+/* ---- the log --------------------------------------------------------------------------------------------------- */
 
 static int64_t make_event(struct world *w, int p, int64_t i, int64_t *ts)
 {
@@ -82,7 +83,7 @@ static void make_log(struct world *w)
     }
 }
 
-/* ---- members ------------------------------------------------------------------------------------------------------ */
+/* ---- members --------------------------------------------------------------------------------------------------- */
 
 static int64_t wall_ms(void *self)
 {
@@ -193,7 +194,7 @@ static bool can_own(const struct member *m)
     return m->engine && !m->frozen && !is_zombie(m) && !m->draining;
 }
 
-/* ---- the group ---------------------------------------------------------------------------------------------------- */
+/* ---- the group ------------------------------------------------------------------------------------------------- */
 
 static int draw_owner(struct world *w)
 {
@@ -251,7 +252,7 @@ static void zombie_learns(struct world *w, struct member *m)
     m->joined = w->joined[m->index];
 }
 
-/* ---- faults ------------------------------------------------------------------------------------------------------- */
+/* ---- faults ---------------------------------------------------------------------------------------------------- */
 
 static void fault(struct world *w)
 {
@@ -308,7 +309,7 @@ static void recover(struct world *w)
     }
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------------------------ */
 
 static void member_step(struct world *w, struct member *m)
 {
@@ -397,9 +398,10 @@ static void say_state(const struct world *w)
     for (int i = 0; i < MEMBERS; i++) {
         const struct member *m = &w->members[i];
         const struct engine *e = m->engine;
-        world_say(w, "member %d: phase %d, %u batches wait (first: %u loads), batch %llu durable %llu, Redis %zu broker %zu",
-                  i, e->phase, e->queue_n, e->queue_n ? e->queue[0]->batch.loads : 0, (unsigned long long)e->seq,
-                  (unsigned long long)e->durable_seq, m->redis.end - m->redis.first, m->broker.end - m->broker.first);
+        world_say(w, "member %d: phase %d, %u batches wait (first: %u loads), batch %llu durable %llu, Redis %zu "
+                  "broker %zu", i, e->phase, e->queue_n, e->queue_n ? e->queue[0]->batch.loads : 0,
+                  (unsigned long long)e->seq, (unsigned long long)e->durable_seq, m->redis.end - m->redis.first,
+                  m->broker.end - m->broker.first);
         for (size_t p = 0; p < e->partitions_n; p++)
             world_say(w, "  partition %d: state %d, in work %u, read %lld, applied %lld, save %d, reading %d at %lld",
                       e->partitions[p]->id, e->partitions[p]->state, e->partitions[p]->in_work,
@@ -408,7 +410,8 @@ static void say_state(const struct world *w)
                       (long long)m->held[e->partitions[p]->id].position);
     }
     for (int p = 0; p < PARTITIONS; p++)
-        world_say(w, "partition %d: owner %d, target %d, %lld events", p, w->owner[p], w->target[p], (long long)w->log_n[p]);
+        world_say(w, "partition %d: owner %d, target %d, %lld events", p, w->owner[p], w->target[p],
+                  (long long)w->log_n[p]);
 }
 
 /* NULL when it came to rest, else what did not. */
@@ -445,7 +448,7 @@ static const char *heal(struct world *w)
     return NULL;
 }
 
-/* ---- one seed ----------------------------------------------------------------------------------------------------- */
+/* ---- one seed -------------------------------------------------------------------------------------------------- */
 
 static void world_end(struct world *w)
 {
@@ -525,7 +528,8 @@ static int run_seeds(uint64_t from, uint64_t seeds, enum bug bug, bool verbose)
         passed += !wrong;
         failed += wrong != NULL;
         if (wrong)
-            printf("seed %llu (%s): %s\n", (unsigned long long)seed, seed % 2 ? "exactly once" : "at least once", wrong);
+            printf("seed %llu (%s): %s\n", (unsigned long long)seed, seed % 2 ? "exactly once" : "at least once",
+                   wrong);
         if (wrong && bug != BUG_NONE)
             break;
     }
@@ -587,7 +591,8 @@ int main(int argc, char **argv)
         else if (c == 'p')
             proving = true;
         if (c == '?' || bug < 0) {
-            fprintf(stderr, "Usage: sim [--seeds N] [--from SEED] [--bug NAME] [--verbose] | sim --prove [--seeds N]\n");
+            fprintf(stderr,
+                    "Usage: sim [--seeds N] [--from SEED] [--bug NAME] [--verbose] | sim --prove [--seeds N]\n");
             return 2;
         }
     }

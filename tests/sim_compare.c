@@ -58,7 +58,8 @@ static const char *compare_records(const struct world *w, const struct oracle *o
             size_t at = 0;
             while (at < got->n && at < right->n && (got->at[at] == right->at[at] || (at >= 8 && at < 16)))
                 at++;
-            snprintf(text, cap, "the record of user u%d in partition %d differs from byte %zu on (%zu bytes, %zu expected)",
+            snprintf(text, cap,
+                     "the record of user u%d in partition %d differs from byte %zu on (%zu bytes, %zu expected)",
                      u, p, at, got->n, right->n);
             return text;
         }

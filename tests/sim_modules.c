@@ -32,7 +32,7 @@ static uint32_t user_number(struct str name)
     return n;
 }
 
-/* ---- source ------------------------------------------------------------------------------------------------------- */
+/* ---- source ---------------------------------------------------------------------------------------------------- */
 
 static struct request *ask_broker(struct member *m, enum request_kind kind)
 {
@@ -156,7 +156,7 @@ const struct module sim_source = {
     .commit = source_commit,
 };
 
-/* ---- store -------------------------------------------------------------------------------------------------------- */
+/* ---- store ----------------------------------------------------------------------------------------------------- */
 
 static struct instance *store_of(struct member *m)
 {
@@ -361,7 +361,7 @@ const struct module sim_chain = {
     .record = chain_record,
 };
 
-/* ---- sink --------------------------------------------------------------------------------------------------------- */
+/* ---- sink ------------------------------------------------------------------------------------------------------ */
 
 static int sink_open(struct instance *in, bool check, struct error *err)
 {
@@ -396,7 +396,8 @@ static void sink_flow(struct instance *in, const struct flow *flow)
     if (flow->kind != FLOW_ERASED)
         return;
     const struct erasure *erasure = flow->erasure;
-    send_output(m, erasure->ticket, &(struct output){.partition = erasure->partition, .offset = erasure->offset, .kind = 'r'});
+    send_output(m, erasure->ticket,
+                &(struct output){.partition = erasure->partition, .offset = erasure->offset, .kind = 'r'});
 }
 
 static void sink_run(struct instance *in, struct batch *b)

@@ -81,7 +81,7 @@ bool is_zombie(const struct member *m)
     return m->joined != m->world->joined[m->index];
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------------------------- */
 
 struct request *connection_ask(struct connection *c, enum request_kind kind)
 {
@@ -113,7 +113,7 @@ static struct request *next_request(struct connection *c)
     return c->executed < c->end ? &c->at[c->executed++ % REQUESTS_MAX] : NULL;
 }
 
-/* ---- Redis -------------------------------------------------------------------------------------------------------- */
+/* ---- Redis ----------------------------------------------------------------------------------------------------- */
 
 static struct undo *journal(struct world *w, int32_t p, int32_t user)
 {
@@ -158,8 +158,8 @@ void redis_flush(struct world *w)
     }
 }
 
-/* Is the caller the owner, and is what was acknowledged to it still here? W may be further than it knows, by a save whose
- * answer was lost. A save of tombstones need not move W, so the saves are counted too. */
+/* Is the caller the owner, and is what was acknowledged to it still here? W may be further than it knows, by a save
+ * whose answer was lost. A save of tombstones need not move W, so the saves are counted too. */
 static bool is_current(struct world *w, const struct request *r)
 {
     if (w->bug == BUG_SKIP_FENCE)
@@ -263,7 +263,7 @@ bool redis_execute(struct world *w, struct connection *c)
     return true;
 }
 
-/* ---- broker ------------------------------------------------------------------------------------------------------- */
+/* ---- broker ---------------------------------------------------------------------------------------------------- */
 
 /* The group has moved on since the member asked: it is not its partition any more. */
 static bool is_outdated(const struct world *w, const struct member *m, const struct request *r)

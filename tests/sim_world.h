@@ -15,7 +15,8 @@
 
 #include "../daemon/engine.h"
 
-enum { PARTITIONS = 3, USERS = 12, ERASURES = 3, EVENTS_MAX = 160, MEMBERS = 3, REQUESTS_MAX = 4096, JOURNAL_MAX = 1 << 16 };
+enum { PARTITIONS = 3, USERS = 12, ERASURES = 3, EVENTS_MAX = 160, MEMBERS = 3, REQUESTS_MAX = 4096,
+      JOURNAL_MAX = 1 << 16 };
 
 /* Mistakes that can be planted, to prove that the simulator finds them. */
 enum bug {

@@ -35,7 +35,8 @@ static void test_a_row_without_label_shows_as_zero(void **state)
     metrics_declare(metrics, table);
     metrics_declare(metrics, table);
     char *text = text_of(metrics);
-    assert_non_null(strstr(text, "# HELP gait_plain_total Plain.\n# TYPE gait_plain_total counter\ngait_plain_total 0\n"));
+    assert_non_null(strstr(text,
+                           "# HELP gait_plain_total Plain.\n# TYPE gait_plain_total counter\ngait_plain_total 0\n"));
     assert_null(strstr(strstr(text, "gait_plain_total 0") + 1, "gait_plain_total 0"));
     assert_null(strstr(text, "gait_by_kind{"));
     free(text);

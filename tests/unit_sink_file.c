@@ -33,7 +33,8 @@ static int setup(void **state)
     snprintf(s->alerts, sizeof s->alerts, "%s/alerts", s->folder);
     snprintf(s->dead, sizeof s->dead, "%s/dead", s->folder);
     s->e = fake_new(&sink_file);
-    s->batch = (struct batch){.events = s->events, .scores = s->score, .alerts = &s->alert, .n = N, .ticket = &s->ticket};
+    s->batch = (struct batch){.events = s->events, .scores = s->score, .alerts = &s->alert, .n = N,
+                              .ticket = &s->ticket};
     for (int i = 0; i < N; i++)
         s->events[i] = (struct event){.user = str_of("anna"), .raw = str_of("raw bytes"), .offset = i};
     s->alert = (struct alert){.event = 0, .id = 7, .action = "review"};

@@ -113,7 +113,8 @@ static void run_by(struct serve *s, struct engine *e, int64_t ts, const char *co
                               .columns = s->columns, .columns_n = 1, .model = s->model, .ticket = &s->ticket};
     for (uint32_t i = 0; i < n; i++) {
         s->events[i] = (struct event){.partition = 7, .ts_ms = ts, .record = user_of(s, names[i])};
-        s->scores[i] = (struct score){.publish = true, .n = 2, .intent = 0.5F, .top_id = {1, 0}, .top_p = {0.75F, 0.25F}};
+        s->scores[i] = (struct score){.publish = true, .n = 2, .intent = 0.5F, .top_id = {1, 0},
+                                      .top_p = {0.75F, 0.25F}};
         s->risk[i] = (float)ts / 1000;
         s->columns[i] = (double)ts / 100;
     }

@@ -115,7 +115,7 @@ static const char *load(struct storing *s, const char *name)
     return text;
 }
 
-/* ---- without faults ----------------------------------------------------------------------------------------------- */
+/* ---- without faults -------------------------------------------------------------------------------------------- */
 
 static void test_save_and_load(void **state)
 {
@@ -171,7 +171,7 @@ static void test_many_loads_at_once(void **state)
     }
 }
 
-/* ---- take-over ---------------------------------------------------------------------------------------------------- */
+/* ---- take-over ------------------------------------------------------------------------------------------------- */
 
 static void test_a_zombie_writes_nothing(void **state)
 {
@@ -253,7 +253,7 @@ static void test_another_number_of_partitions_is_refused(void **state)
     assert_true(s->e->ready);
 }
 
-/* ---- Redis loses data --------------------------------------------------------------------------------------------- */
+/* ---- Redis loses data ------------------------------------------------------------------------------------------ */
 
 static void test_w_fell_back(void **state)
 {
@@ -304,7 +304,7 @@ static void test_restart_without_data(void **state)
     server_until(s->server, s->e, s->e->fenced == 1); /* seen without any save or load */
 }
 
-/* ---- Redis is away ------------------------------------------------------------------------------------------------ */
+/* ---- Redis is away --------------------------------------------------------------------------------------------- */
 
 static void test_absent_at_start(void **state)
 {
@@ -380,7 +380,7 @@ static void test_slow(void **state)
     assert_string_equal(server_say(s->server, "MGET gait:{7}:u:anna gait:{7}:at"), "three 30");
 }
 
-/* ---- Redis refuses ------------------------------------------------------------------------------------------------ */
+/* ---- Redis refuses --------------------------------------------------------------------------------------------- */
 
 static void test_out_of_memory(void **state)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_users.c - the table of records: bounded, never losing what is unsaved or in use, and the dirty list that W stands
-// on.
+// unit_users.c - the table of records: bounded, never losing what is unsaved or in use, and the dirty list that W
+// stands on.
 #include "fake_engine.h"
 
 struct table {

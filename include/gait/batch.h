@@ -45,8 +45,9 @@ struct alert {
 struct ticket;
 void ticket_hold(struct ticket *ticket, uint32_t times);
 void ticket_release(struct ticket *ticket, uint32_t times);
-/* The same for what only the records have to wait for: C moves on, the save of the batch's records does not. The serving
- * hash is written this way, so that no crash leaves a record that says "applied" beside a hash that lacks the event. */
+/* The same for what only the records have to wait for: C moves on, the save of the batch's records does not. The
+ * serving hash is written this way, so that no crash leaves a record that says "applied" beside a hash that lacks the
+ * event. */
 void ticket_hold_save(struct ticket *ticket, uint32_t times);
 void ticket_release_save(struct ticket *ticket, uint32_t times);
 

@@ -59,7 +59,7 @@ struct option {
     enum option_type type;
     size_t offset;       /* of the member in the configuration struct */
     const char *initial; /* default, in the file's notation; lists "[5m, 1h]"; NULL = none */
-    double min, max;     /* INT, REAL, DURATION (ms), DURATIONS, BYTES; both 0 = no bound; max below min = no upper one */
+    double min, max;     /* INT, REAL, DURATION (ms), DURATIONS, BYTES; both 0 = none; max below min = no upper one */
     const char *const *choices; /* ENUM: NULL-terminated */
     unsigned flags;
     const char *help;    /* a sentence or several, starting with a capital, with the unit */

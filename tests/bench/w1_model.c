@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // w1_model.c - writes the model of the benchmark job W1: input 64 (embeddings of 24 and 8, 32 features) → LSTM 128 →
-// LSTM 64 → softmax over 32 categories and an intent. The weights are random: what a step costs does not depend on them.
+// LSTM 64 → softmax over 32 categories and an intent. The weights are random: what a step costs does not depend on
+// them.
 #include "gait/model.h"
 #include "shop.h"
 
@@ -44,7 +45,8 @@ static int build(struct model *m, struct error *err)
         model_add_embedding(m, MODEL_TYPE, 8, types, EVENT_TYPES_BUILTIN, err) < 0)
         return -1;
     for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
-        struct model_feature f = {.column = (char *)(uintptr_t)features[i], .transform = MODEL_LOG1P, .scale = 1, .clip = 8};
+        struct model_feature f = {.column = (char *)(uintptr_t)features[i], .transform = MODEL_LOG1P, .scale = 1,
+                                  .clip = 8};
         if (model_add_feature(m, &f, err) < 0)
             return -1;
     }
