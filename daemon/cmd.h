@@ -10,6 +10,8 @@ int cmd_gen(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_options(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_state(int argc, char **argv);
 int cmd_train(int argc, char **argv);
+int cmd_user(int argc, char **argv);
 
 #endif

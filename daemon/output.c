@@ -6,6 +6,7 @@
 #include "gait/output.h"
 
 #include "gait/model.h"
+#include "gait/module.h"
 
 #include <assert.h>
 #include <math.h>
@@ -343,6 +344,25 @@ size_t output_dead(const struct batch *b, uint32_t event, char *buf, size_t cap)
         put_base64(&w, e->raw);
         PUT(&w, "\"");
     }
+    PUT(&w, "}");
+    return written(&w, buf);
+}
+
+size_t output_erased(const struct erasure *erasure, int32_t partitions, char *buf, size_t cap)
+{
+    struct writer w = {.at = buf, .end = buf + cap};
+    PUT(&w, "{\"user\":");
+    put_quoted(&w, erasure->name);
+    PUT(&w, ",\"partition\":");
+    put_integer(&w, erasure->partition);
+    PUT(&w, ",\"partitions\":");
+    put_integer(&w, partitions);
+    PUT(&w, ",\"offset\":");
+    put_integer(&w, erasure->offset);
+    PUT(&w, ",\"erased_ms\":");
+    put_integer(&w, erasure->erased_ms);
+    PUT(&w, ",\"saved_ms\":");
+    put_integer(&w, erasure->saved_ms);
     PUT(&w, "}");
     return written(&w, buf);
 }

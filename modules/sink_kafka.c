@@ -158,11 +158,22 @@ static void commit(struct instance *in, struct commit *c)
     transaction_end(s->producer.transaction, c);
 }
 
+static void send_receipt(struct sink_kafka *s, const struct erasure *erasure)
+{
+    struct ticket *ticket = s->producer.transaction ? NULL : erasure->ticket;
+    s->chunk_output = OUTPUT_ERASED;
+    size_t len = output_erased(erasure, engine_input_partitions(s->in->engine), s->scratch, SCRATCH_BYTES);
+    chunk_add(s, ticket, erasure->name, len);
+    chunk_flush(s, ticket);
+}
+
 static void flow(struct instance *in, const struct flow *flow)
 {
     struct sink_kafka *s = in->self;
     if (flow->kind == FLOW_TICK)
         producer_tick(&s->producer);
+    else if (flow->kind == FLOW_ERASED && is_wanted(s, OUTPUT_ERASED))
+        send_receipt(s, flow->erasure);
 }
 
 /* ---- opening and closing ----------------------------------------------------------------------------------------- */
@@ -261,6 +272,9 @@ static const struct option sink_kafka_options[] = {
     {"dead_letters", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_DEAD]), "gait.dead", 0, 0, NULL,
      OPTION_RESTART, "Topic of the events that could not be used: the original bytes, with reason, detail, topic, "
      "partition and offset as headers; off: they are counted only."},
+    {"erased", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_ERASED]), "off", 0, 0, NULL, OPTION_RESTART,
+     "Topic of the receipts for erased users, for example gait.erased; off: none are sent. For each request (the source's "
+     "erase_topic) one comes from every partition of the clicks, at least once."},
     {"linger_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, linger_ms), "1ms", 0, 1000, NULL, OPTION_RESTART,
      "How long a message may wait for others to travel with. Longer saves work for the broker and adds to the "
      "latency."},

@@ -7,7 +7,7 @@
 
 #include "kafka.h"
 
-enum output { OUTPUT_SCORE, OUTPUT_ALERT, OUTPUT_DEAD, OUTPUTS };
+enum output { OUTPUT_SCORE, OUTPUT_ALERT, OUTPUT_DEAD, OUTPUT_ERASED, OUTPUTS };
 
 struct sink_kafka_conf {
     struct kafka_conf kafka;           /* first: KAFKA_OPTIONS */

@@ -464,7 +464,7 @@ static void close_client(struct producer *p)
 
 int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf, struct error *err)
 {
-    static const char *const names[OUTPUTS] = {"scores", "alerts", "dead_letters"};
+    static const char *const names[OUTPUTS] = {"scores", "alerts", "dead_letters", "erased"};
     struct metrics *m = in->metrics;
     p->in = in;
     p->conf = in->conf;

@@ -74,6 +74,7 @@ static void keep_values(struct sink_redis *s, const struct batch *b, uint32_t i,
     const double *row = batch_row(b, i);
     double *features = features_of(serving);
     serving->event_ts = event->ts_ms;
+    serving->forgotten = false;
     serving->risk = b->risk[i];
     serving->degraded = event->record->degraded;
     for (uint32_t f = 0; f < s->features_n; f++)
@@ -85,6 +86,19 @@ static void keep_values(struct sink_redis *s, const struct batch *b, uint32_t i,
     serving->n = score->n < s->conf->top ? score->n : (uint8_t)s->conf->top;
     memcpy(top_of(s, serving), score->top_id, serving->n * sizeof *score->top_id);
     memcpy(top_p_of(s, serving), score->top_p, serving->n * sizeof *score->top_p);
+}
+
+/* What it is queued by stays: a call may have it. */
+void serving_forget(struct sink_redis *s, struct user *user, int64_t erased_ms)
+{
+    struct serving *serving = serving_of(s, user);
+    if (serving->event_ts > erased_ms)
+        return;
+    memset(features_of(serving), 0, section_bytes(s) - sizeof *serving);
+    serving->forgotten = true;
+    serving->n = 0;
+    serving->event_ts = serving->expire_ms = 0;
+    serving->intent = serving->risk = 0;
 }
 
 static const struct names *names_of(const struct sink_redis *s, uint32_t sequence)
@@ -260,6 +274,9 @@ static void flow(struct instance *in, const struct flow *f)
     struct sink_redis *s = in->self;
     if (f->kind == FLOW_TICK) {
         redis_tick(s->redis);
+        erase_send(s);
+    } else if (f->kind == FLOW_ERASE) {
+        erase_user(s, f->erasure);
     } else if (f->kind == FLOW_CLOSED) {
         queue_close_partition(s, f->partition);
     } else if (f->kind == FLOW_DRAIN) {
@@ -330,6 +347,7 @@ static int open_sink(struct instance *in, bool check, struct error *err)
     make_write_text(s);
     s->redis = redis_create(in, &s->conf->redis, &(struct redis_owner){.self = s, .up = queue_came_up});
     s->script_claim = redis_script(s->redis, claim_text);
+    s->script_erase = redis_script(s->redis, sink_redis_erase_text);
     s->script_write = redis_script(s->redis, s->write_text);
     ev_init(&s->timer, on_timer);
     s->timer.data = s;
@@ -347,6 +365,7 @@ static void close_sink(struct instance *in)
         ev_timer_stop(in->loop, &s->timer);
     redis_destroy(&s->redis);
     queue_destroy(s);
+    erase_end(s);
     while (s->names) {
         struct names *names = s->names;
         s->names = names->next;

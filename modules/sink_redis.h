@@ -29,6 +29,7 @@ struct serving {
     float intent, risk;
     uint8_t n;              /* entries of top */
     bool degraded;
+    bool forgotten;         /* erased while it waited to be written: it is not */
 };
 
 /* A copy of a model's category names: it must outlive the model for those who wait. Only what output_interests reads is
@@ -78,7 +79,8 @@ struct sink_redis {
     struct call *free, *calls;       /* calls: those in flight */
     size_t calls_n, queued;
     uint64_t connections;            /* the token of a claim ends in it */
-    int script_claim, script_write;
+    struct gone *gone;               /* hashes of erased users, to be deleted */
+    int script_claim, script_write, script_erase;
     char *write_text;                /* the script */
     uint16_t *feature_places;        /* [features] of the row of columns */
     uint32_t features_n;
@@ -97,6 +99,14 @@ static inline struct serving *serving_of(const struct sink_redis *s, struct user
 /* Append the values of one user to the command, their texts at `at`; returns the end of them. */
 char *serving_add(struct sink_redis *s, struct user *user, char *at, int64_t now_ms);
 size_t serving_text_max(const struct sink_redis *s);
+
+void serving_forget(struct sink_redis *s, struct user *user, int64_t erased_ms);
+
+/* ---- sink_redis_erase.c ---- */
+extern const char sink_redis_erase_text[];
+void erase_user(struct sink_redis *s, const struct erasure *erasure);
+void erase_send(struct sink_redis *s); /* what waits, as far as it may be sent */
+void erase_end(struct sink_redis *s);
 
 /* ---- sink_redis_queue.c ---- */
 struct place *queue_place(struct sink_redis *s, int32_t partition); /* made at need; NULL when it is not ours */

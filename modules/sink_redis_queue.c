@@ -257,6 +257,10 @@ static void send_call(struct sink_redis *s, struct place *place, int64_t due_ms)
     char token[64], *at = s->scratch;
     while (place->first && call->n < CALL_USERS && serving_of(s, place->first)->queued_ms <= due_ms) {
         struct user *user = pop(s, place);
+        if (serving_of(s, user)->forgotten) {
+            let_go(s, user, serving_of(s, user)->epoch);
+            continue;
+        }
         call->users[call->n] = user;
         call->epochs[call->n++] = serving_of(s, user)->epoch;
     }

@@ -17,6 +17,8 @@ static const struct metric source_kafka_metrics[] = {
     {"gait_source_kafka_errors_total", METRIC_COUNTER, NULL, "Errors that the Kafka client reported to the consumer."},
     {"gait_source_kafka_rebalances_total", METRIC_COUNTER, NULL, "Assignments and revocations of partitions."},
     {"gait_source_kafka_queued_messages", METRIC_GAUGE, NULL, "Messages fetched and not yet taken into a batch."},
+    {"gait_source_kafka_bad_erasures_total", METRIC_COUNTER, NULL,
+     "Messages in the topic of erasures that name no user; they are passed over."},
     {NULL, 0, NULL, NULL},
 };
 
@@ -33,6 +35,8 @@ void source_ready(struct source_kafka *s)
         why = "the input topic does not exist";
     else if (s->grown)
         why = "the input topic has got more partitions";
+    else if (s->erasures.why)
+        why = s->erasures.why;
     else if (!s->joined)
         why = "waiting for the consumer group's assignment";
     instance_ready(s->in, !why, why);
@@ -270,6 +274,7 @@ static void tick(struct source_kafka *s)
         commit_done(s->in->engine, s->in, s->failures[i], false);
     probe(s, now_ms);
     claims_tick(s);
+    erase_log_tick(s);
     update_gauges(s, now_ms);
     serve(s); /* also shows the group that we live, whatever the engine waits for */
 }
@@ -394,7 +399,7 @@ static int open_source(struct instance *in, bool check, struct error *err)
     in->self = s;
     in->input = conf->topic;
     bind_metrics(s);
-    if (connect_client(s, made, err) < 0)
+    if (connect_client(s, made, err) < 0 || erase_log_open(s, err) < 0)
         return -1;
     source_ready(s);
     return 0;
@@ -446,6 +451,7 @@ static void close_source(struct instance *in)
     struct source_kafka *s = in->self;
     if (!s)
         return;
+    erase_log_close(s);
     close_client(s);
     if (s->unassigning)
         rd_kafka_topic_partition_list_destroy(s->unassigning);
@@ -475,6 +481,10 @@ static const struct option source_kafka_options[] = {
      "stop all members at each change."},
     {"start", OPTION_ENUM, offsetof(struct source_kafka_conf, start), "earliest", 0, 0, starts, OPTION_RESTART,
      "Where a group that has committed nothing yet begins to read."},
+    {"erase_topic", OPTION_STRING, offsetof(struct source_kafka_conf, erase_topic), "off", 0, 0, NULL, OPTION_RESTART,
+     "Topic of requests to erase a user, for example gait.erase; off: there is none. It must have exactly one partition and "
+     "retain its messages at least as long as the clicks are. A message is {\"user_id\": TEXT}, with \"erased_ms\" if not "
+     "everything up to the message's own time shall be forgotten; or an empty value under the user's id as key."},
     {"prefetch_bytes", OPTION_BYTES, offsetof(struct source_kafka_conf, prefetch_bytes), "256MB", 8 << 20, 4294967296.0,
      NULL, OPTION_RESTART, "Bound on memory for messages fetched ahead, over all partitions. librdkafka before 2.2 "
      "rests for a second when it is reached, so it should hold more than a second of the fastest catching up."},

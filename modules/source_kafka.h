@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* source_kafka.h - the inside of source_kafka, shared by source_kafka.c (reading, committing, the module),
- * source_kafka_group.c (what the consumer group gives and takes) and source_kafka_committed.c (what it has committed). */
+ * source_kafka_group.c (what the consumer group gives and takes), source_kafka_committed.c (what it has committed) and
+ * source_kafka_erase.c (requests to erase users). */
 #ifndef GAIT_MODULES_SOURCE_KAFKA_H
 #define GAIT_MODULES_SOURCE_KAFKA_H
 
@@ -21,7 +22,7 @@ enum { BEGIN_EARLIEST, BEGIN_LATEST };
 
 struct source_kafka_conf {
     struct kafka_conf kafka; /* first: KAFKA_OPTIONS */
-    const char *topic, *group, *group_instance_id;
+    const char *topic, *group, *group_instance_id, *erase_topic;
     int assignment, start;
     int64_t prefetch_bytes;
 };
@@ -29,6 +30,7 @@ struct source_kafka_conf {
 enum claim_state {
     CLAIM_ASKING,            /* C is asked for */
     CLAIM_OPENING,           /* the engine was told; it asks the store */
+    CLAIM_ERASING,           /* it is known where to begin; requests to erase users come first */
     CLAIM_STARTED,           /* it is known where to begin; the others of this assignment are waited for */
     CLAIM_READING,
     CLAIM_CLOSING,           /* revoked; the engine finishes */
@@ -52,6 +54,20 @@ struct input {
     bool in_use;
 };
 
+/* The topic of erasures. */
+struct erase_log {
+    struct kafka_client client;      /* client.rk NULL = off */
+    struct kafka_wakeup wakeup;
+    rd_kafka_queue_t *queue;
+    rd_kafka_topic_t *topic;
+    rd_kafka_message_t *held;        /* the engine could not take it yet */
+    int64_t next;                    /* offset that is read next, -1 = the earliest */
+    int partitions;                  /* 0 = not known */
+    const char *why;                 /* it cannot be used */
+    uint64_t probe_ms;
+    struct metric_cell *bad;
+};
+
 struct source_kafka {
     struct instance *in;
     const struct source_kafka_conf *conf;
@@ -60,6 +76,7 @@ struct source_kafka {
     rd_kafka_queue_t *group, *messages, *answers;
     rd_kafka_topic_t *topic;         /* for metadata only */
     struct committed *committed;     /* who asks for C */
+    struct erase_log erasures;
     struct input inputs[INPUTS_MAX];
     struct claim *claims;
     size_t claims_n, claims_cap;
@@ -87,6 +104,7 @@ void source_ready(struct source_kafka *s); /* say whether we can work, and if no
 /* ---- source_kafka_group.c ---------------------------------------------------------------------------------------- */
 struct claim *claim_find(struct source_kafka *s, int32_t id); /* NULL when the group has not given it to us */
 void claim_start(struct source_kafka *s, const struct partition *p, int64_t offset); /* FLOW_START */
+void claim_begin(struct source_kafka *s, int32_t id);                                /* no request comes before its clicks */
 void claim_close(struct source_kafka *s, const struct partition *p);                 /* FLOW_CLOSED */
 void claim_reopen(struct source_kafka *s, int32_t id);                               /* FLOW_REOPEN */
 void claim_lose(struct source_kafka *s, int32_t id);     /* a closing one that the group has given away meanwhile */
@@ -100,5 +118,13 @@ struct committed *committed_create(struct source_kafka *s);
 void committed_destroy(struct committed **committed); /* before the client goes */
 /* One question at a time, answered by claims_committed(). The list is taken over. */
 void committed_ask(struct committed *committed, rd_kafka_topic_partition_list_t *list);
+
+/* ---- source_kafka_erase.c ------------------------------------------------------------------------------------------ */
+int erase_log_open(struct source_kafka *s, struct error *err);
+void erase_log_close(struct source_kafka *s);
+bool erase_log_used(const struct source_kafka *s);
+void erase_log_want(struct source_kafka *s, int64_t offset); /* all from there on; at the end, claim_begin() */
+void erase_log_serve(struct source_kafka *s);
+void erase_log_tick(struct source_kafka *s);
 
 #endif

@@ -2,7 +2,7 @@
 // source_kafka_group.c - what the consumer group gives and takes. Reading begins where the store says (W), not where
 // the group's committed offset says (C), so an assignment is answered only when each of its partitions has been opened:
 //
-//   assigned ─► ASKING (C, asynchronously) ─► OPENING (partition_assigned) ─► STARTED (FLOW_START) ─► READING
+//   assigned ─► ASKING (C, asynchronously) ─► OPENING (partition_assigned) ─► (ERASING) ─► STARTED (FLOW_START) ─► READING
 //   revoked  ─► CLOSING (partition_revoked: the engine finishes, saves, commits) ─(FLOW_CLOSED of each)─► unassign
 //
 // A claim's state changes in this file only.
@@ -278,6 +278,17 @@ void claim_start(struct source_kafka *s, const struct partition *p, int64_t offs
         claim->offset = s->conf->start == BEGIN_LATEST ? RD_KAFKA_OFFSET_END : RD_KAFKA_OFFSET_BEGINNING;
     else
         claim->offset = offset == OFFSET_EARLIEST ? RD_KAFKA_OFFSET_BEGINNING : offset;
+    claim->state = CLAIM_ERASING;
+    if (erase_log_used(s))
+        erase_log_want(s, p->erase_next);
+    else
+        claim_begin(s, p->id);
+}
+
+void claim_begin(struct source_kafka *s, int32_t id)
+{
+    struct claim *claim = claim_find(s, id);
+    assert(claim && claim->state == CLAIM_ERASING);
     claim->state = CLAIM_STARTED;
     if (claim->assigned) { /* it was dropped and is taken over anew: the group knows nothing of that */
         rd_kafka_topic_partition_list_t *list = list_of(s, claim->id, claim->offset);

@@ -47,6 +47,7 @@ struct engine {
     struct partition partitions[FAKE_PARTITIONS];
     size_t partitions_n;
     int32_t input_partitions, assigned_input_partitions; /* … as it was known at the last assignment */
+    int32_t erased;
     /* answers */
     struct fake_load loads[FAKE_LOADS];
     size_t loads_n;
@@ -169,6 +170,13 @@ void ticket_release_save(struct ticket *ticket, uint32_t times)
 void engine_input_partitions_set(struct engine *engine, int32_t partitions)
 {
     engine->input_partitions = partitions;
+}
+
+bool engine_erase(struct engine *engine, int32_t partition, struct str user, int64_t erased_ms, int64_t offset)
+{
+    (void)partition, (void)user, (void)erased_ms, (void)offset;
+    engine->erased++;
+    return true;
 }
 
 int32_t engine_input_partitions(const struct engine *engine)

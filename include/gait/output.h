@@ -20,6 +20,11 @@ size_t output_alert(const struct batch *b, const struct alert *alert, char *buf,
  * "base64" instead of "value". */
 size_t output_dead(const struct batch *b, uint32_t event, char *buf, size_t cap);
 
+struct erasure;
+/* {"user","partition","partitions","offset","erased_ms","saved_ms"}: of one partition of the clicks out of `partitions`
+ * (0 = not known); offset is the request's. */
+size_t output_erased(const struct erasure *erasure, int32_t partitions, char *buf, size_t cap);
+
 /* JSON string escapes of `text`, without quotes; each byte of invalid UTF-8 becomes U+FFFD. */
 size_t output_escape(struct str text, char *buf, size_t cap);
 /* At most `decimals` (0 to 9) decimals, rounded as printf does, without zeros at the end; "null" when not finite. */
