@@ -281,7 +281,7 @@ void batch_finish(struct engine *e, struct batch_slot *slot)
         if (event->silent)
             metric_add(e->m_silent, 1);
         if (event->offset >= p->applied_next)
-            p->applied_next = event->offset + 1;
+            p->applied_next = event->offset + 1, p->applied_ms = event->log_ms;
         if (!user)
             continue;
         if (event->verdict == EVENT_OK) { /* a refused one leaves no trace: a replay refuses it again */

@@ -49,6 +49,11 @@ const struct metric engine_metrics[] = {
     {"gait_unsaved_age_seconds", METRIC_GAUGE, NULL, "Age of the oldest unsaved change of a record, in seconds."},
     {"gait_partitions", METRIC_GAUGE, NULL, "Partitions that this process owns."},
     {"gait_lag_events", METRIC_GAUGE, "partition", "Events behind the end of the partition."},
+    {"gait_lag_seconds", METRIC_GAUGE, "partition", "Age of the newest event computed while the partition has more, in seconds."},
+    {"gait_time_to_loss_seconds", METRIC_GAUGE, "partition",
+     "Time until retention reaches what is still to be read: retention minus lag, in seconds; where retention is known."},
+    {"gait_oldest_unsaved_offset", METRIC_GAUGE, "partition", "W: the first offset that some unsaved record needs."},
+    {"gait_watermark_age_seconds", METRIC_GAUGE, "partition", "Time since W was last written, in seconds."},
     {"gait_ready", METRIC_GAUGE, NULL, "1 when source, store and sinks are all connected."},
     {"gait_config_reloads_total", METRIC_COUNTER, "result", "Requests to read the configuration again: ok or refused."},
     {NULL, 0, NULL, NULL},
@@ -522,20 +527,39 @@ static void tick_readiness(struct engine *e)
     metric_set(e->m_ready, ready);
 }
 
+static void set_gauge(struct engine *e, const char *name, const struct partition *p, double value)
+{
+    char id[16];
+    snprintf(id, sizeof id, "%d", p->id);
+    metric_set(metric_cell(e->metrics, name, id), value);
+}
+
+static void tick_partition(struct engine *e, const struct partition *p, uint64_t mono_ms, int64_t wall_ms)
+{
+    if (p->saved_next >= 0) {
+        set_gauge(e, "gait_oldest_unsaved_offset", p, (double)p->saved_next);
+        set_gauge(e, "gait_watermark_age_seconds", p, p->saved_ms ? (double)(mono_ms - p->saved_ms) / 1000 : 0);
+    }
+    if (p->high < 0)
+        return;
+    int64_t lag = p->high - (p->applied_next < 0 ? 0 : p->applied_next);
+    double lag_s = lag > 0 && p->applied_ms > 0 ? (double)(wall_ms - p->applied_ms) / 1000 : 0;
+    set_gauge(e, "gait_lag_events", p, lag > 0 ? (double)lag : 0);
+    set_gauge(e, "gait_lag_seconds", p, lag_s > 0 ? lag_s : 0);
+    if (p->retention_ms > 0)
+        set_gauge(e, "gait_time_to_loss_seconds", p, (double)p->retention_ms / 1000 - lag_s);
+}
+
 static void tick_gauges(struct engine *e)
 {
     uint64_t mono_ms = engine_mono_ms(e);
+    int64_t wall_ms = clock_wall_ms(&e->clock);
     double oldest = 0;
     for (size_t i = 0; i < e->partitions_n; i++) {
         const struct partition *p = e->partitions[i];
         if (p->dirty_first && (double)mono_ms - (double)p->dirty_first->dirty_ms > oldest)
             oldest = (double)mono_ms - (double)p->dirty_first->dirty_ms;
-        if (p->high >= 0) {
-            char id[16];
-            snprintf(id, sizeof id, "%d", p->id);
-            int64_t lag = p->high - (p->applied_next < 0 ? 0 : p->applied_next);
-            metric_set(metric_cell(e->metrics, "gait_lag_events", id), lag > 0 ? (double)lag : 0);
-        }
+        tick_partition(e, p, mono_ms, wall_ms);
     }
     metric_set(e->m_unsaved_age, oldest / 1000);
     metric_set(e->m_table_users, (double)users_count(e->users));

@@ -208,6 +208,29 @@ static void on_commit(struct source_kafka *s, rd_kafka_event_t *event)
 
 /* ---- flow -------------------------------------------------------------------------------------------------------- */
 
+/* For a gauge only: where the broker does not let us look, it is left out. */
+static void ask_retention(struct source_kafka *s)
+{
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, s->conf->topic);
+    rd_kafka_DescribeConfigs(s->client.rk, &resource, 1, NULL, s->answers);
+    rd_kafka_ConfigResource_destroy(resource);
+}
+
+static void on_retention(struct source_kafka *s, rd_kafka_event_t *event)
+{
+    size_t n = 0, entries_n = 0;
+    if (rd_kafka_event_error(event))
+        return;
+    const rd_kafka_ConfigResource_t **found =
+        rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(event), &n);
+    if (n != 1 || rd_kafka_ConfigResource_error(found[0]))
+        return;
+    const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(found[0], &entries_n);
+    for (size_t i = 0; i < entries_n; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "retention.ms") == 0 && rd_kafka_ConfigEntry_value(entries[i]))
+            s->retention_ms = strtoll(rd_kafka_ConfigEntry_value(entries[i]), NULL, 10);
+}
+
 /* Empty the queues of events; callbacks (rebalance, errors, log) run in here. */
 static void serve(struct source_kafka *s)
 {
@@ -221,6 +244,8 @@ static void serve(struct source_kafka *s)
     while ((event = rd_kafka_queue_poll(s->answers, 0))) {
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_OFFSET_COMMIT)
             on_commit(s, event);
+        else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT)
+            on_retention(s, event);
         rd_kafka_event_destroy(event);
     }
 }
@@ -246,6 +271,7 @@ static void probe(struct source_kafka *s, uint64_t now_ms)
     if (!s->partitions && partitions > 0) {
         s->partitions = partitions;
         engine_input_partitions_set(s->in->engine, partitions);
+        ask_retention(s);
     }
     if (partitions == 0)
         log_often(LOG_WARNING, s->in->name, "topic %s cannot be read: %s; trying again", s->conf->topic,
@@ -264,6 +290,8 @@ static void update_gauges(struct source_kafka *s, uint64_t now_ms)
         struct partition *p = engine_partition(s->in->engine, s->claims[i].id);
         if (p && rd_kafka_get_watermark_offsets(s->client.rk, s->conf->topic, p->id, &low, &high) == 0 && high >= 0)
             p->high = high;
+        if (p)
+            p->retention_ms = s->retention_ms;
     }
 }
 

@@ -88,6 +88,7 @@ struct source_kafka {
     struct commit **failures;        /* answered at the next tick, so that a commit that fails at once does not spin */
     size_t failures_n, failures_cap;
     int partitions;                  /* of the topic when first seen; 0 = not known yet */
+    int64_t retention_ms;            /* the topic's, 0 = not known or without end */
     bool reachable, joined, draining, closing;
     rd_kafka_resp_err_t topic_error; /* why the topic or group cannot be used */
     bool grown;                      /* the topic has got more partitions */

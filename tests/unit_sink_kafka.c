@@ -43,6 +43,12 @@ size_t output_alert(const struct batch *b, const struct alert *alert, char *buf,
     return (size_t)snprintf(buf, cap, "alert at %u", alert->event);
 }
 
+size_t output_erased(const struct erasure *erasure, int32_t partitions, char *buf, size_t cap)
+{
+    (void)partitions;
+    return (size_t)snprintf(buf, cap, "erased %.*s", (int)erasure->name.len, erasure->name.at);
+}
+
 static int setup(void **state)
 {
     (void)state;

@@ -73,6 +73,8 @@ struct partition {
     int64_t low;             /* earliest offset that is still retained, -1 = not known; the source sets it when it meets
                                 a hole in the offsets, before the event behind the hole */
     int64_t high;            /* end of the partition as last heard from the source, -1 = not known */
+    int64_t applied_ms;      /* log time of the newest event computed, Unix ms; 0 = not known */
+    int64_t retention_ms;    /* how long the log keeps an event, as the source says; 0 = not known, or for ever */
     uint64_t generation;     /* counts take-overs by this process: what belongs to an earlier one is not mixed up */
     uint8_t state;           /* enum partition_state; changed in partition.c only */
     bool degraded;           /* reading began above W: events are missing from its records */

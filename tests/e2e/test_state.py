@@ -3,6 +3,8 @@
 import json
 import subprocess
 
+import redis as binary_redis
+
 import servers
 import shop
 
@@ -87,3 +89,106 @@ def test_texts_of_requests_that_cannot_be(kafka, redis, gaitd, model, name):
     del made["source"]["kafka"]["erase_topic"]
     other = gaitd(made)
     assert "erase_topic" in tool("user", "erase", "anna", "-c", other.config, ok=False)
+
+
+def stopped(kafka, redis, gaitd, model, name, n=600, partitions=3):
+    """Records of n clicks in the store, and no daemon any more."""
+    topics(kafka, name, partitions)
+    kafka.produce(f"{name}.clicks", shop.clicks(n))
+    daemon = gaitd(config(kafka, redis, name, model)).start()
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    assert daemon.terminate(5) == 0
+    return daemon
+
+
+def records(redis, name):
+    raw = binary_redis.Redis(port=redis.port)
+    return {key: raw.get(key) for key in raw.scan_iter(f"{name}:{{*}}:u:*")}
+
+
+def test_backup_and_restore(kafka, redis, gaitd, model, name, tmp_path):
+    daemon = stopped(kafka, redis, gaitd, model, name)
+    before, backup = records(redis, name), tmp_path / "gait.bak"
+    assert before
+    assert f"{len(before)} records" in tool("state", "export", backup, "-c", daemon.config)
+    redis.client().delete(*before)
+    assert "--yes" in tool("state", "import", backup, "-c", daemon.config, ok=False)
+    assert records(redis, name) == {}
+    tool("state", "import", backup, "-c", daemon.config, "--yes")
+    assert records(redis, name) == before
+    damaged = tmp_path / "damaged.bak"
+    damaged.write_bytes(backup.read_bytes()[:-20])
+    assert "cut short or damaged" in tool("state", "import", damaged, "-c", daemon.config, "--yes", ok=False)
+    assert records(redis, name) == before
+    scores = len(kafka.read(f"{name}.scores"))
+    daemon.start()
+    kafka.produce(f"{name}.clicks", [click(f"u{i}", T0 + 10 * 86400000) for i in range(100)])
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    assert len(kafka.read(f"{name}.scores")) == scores + 100
+    assert "daemons run in group" in tool("state", "import", backup, "-c", daemon.config, "--yes", ok=False)
+
+
+def test_export_while_running_is_a_checkpoint(kafka, redis, gaitd, model, name, tmp_path):
+    """Restored from it, the log refills the rest: the records are those that were never lost."""
+    topics(kafka, name)
+    events = shop.clicks(20000, 300)
+    kafka.produce(f"{name}.clicks", events)
+    daemon = gaitd(config(kafka, redis, name, model)).start()
+    daemon.wait_events(3000)
+    tool("state", "export", tmp_path / "gait.bak", "-c", daemon.config)
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    assert daemon.terminate(5) == 0
+    before = {user: inspect(daemon, user)["windows"] for user in {e[0].decode() for e in events[:200]}}
+    scores = len(kafka.read(f"{name}.scores"))
+    tool("state", "import", tmp_path / "gait.bak", "-c", daemon.config, "--yes")
+    daemon.start()
+    client = redis.client()
+    ends = kafka.ends(f"{name}.clicks")
+    servers.wait_until(lambda: all(int(client.get(f"{name}:{{{p}}}:at") or -1) == e for p, e in ends.items()), 60, "W", daemon)
+    assert daemon.terminate(5) == 0
+    assert {user: inspect(daemon, user)["windows"] for user in before} == before
+    assert len(kafka.read(f"{name}.scores")) == scores
+
+
+def test_rewind_does_it_once_more(kafka, redis, gaitd, model, name):
+    daemon = stopped(kafka, redis, gaitd, model, name)
+    scores = kafka.read_json(f"{name}.scores")
+    assert "--yes" in tool("state", "rewind", "--to", "earliest", "-c", daemon.config, ok=False)
+    assert "is no offset" in tool("state", "rewind", "--to", "yesterday", "-c", daemon.config, "--yes", ok=False)
+    assert "is not there" in tool("state", "rewind", "--to", "9999", "--partition", 1, "-c", daemon.config, "--yes", ok=False)
+    tool("state", "rewind", "--to", "earliest", "-c", daemon.config, "--yes")
+    daemon.start()
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    again = kafka.read_json(f"{name}.scores")
+    assert sorted((s["partition"], s["offset"]) for s in again) == sorted(2 * [(s["partition"], s["offset"]) for s in scores])
+
+
+def test_rekey_keeps_every_user(kafka, redis, gaitd, model, name):
+    from confluent_kafka.admin import NewPartitions
+    daemon = stopped(kafka, redis, gaitd, model, name)
+    users = sorted({key.split(b":u:")[1].decode() for key in records(redis, name)})
+    before = {user: inspect(daemon, user)["windows"] for user in users}
+    kafka.admin("create_partitions", [NewPartitions(f"{name}.clicks", 7)])
+    assert "the topic has 7" in tool("state", "rekey", "--partitions", 5, "-c", daemon.config, "--yes", ok=False)
+    tool("state", "rekey", "--partitions", 7, "-c", daemon.config, "--yes")
+    assert {user: inspect(daemon, user)["windows"] for user in users} == before
+    daemon.start()
+    kafka.produce(f"{name}.clicks", [click(user, T0 + 10 * 86400000) for user in users])
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    assert daemon.terminate(5) == 0
+    for user in users:
+        assert inspect(daemon, user)["windows"]["total.events"] == before[user]["total.events"] + 1
+
+
+def test_inspect(kafka, redis, gaitd, model, name):
+    topics(kafka, name, 1)
+    kafka.produce(f"{name}.clicks", [click("anna", T0 + i * 1000) for i in range(3)])
+    daemon = gaitd(config(kafka, redis, name, model)).start()
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    assert daemon.terminate(5) == 0
+    record = inspect(daemon, "anna")
+    assert record["next"] == 3 and record["erased"] is None
+    assert [e["type"] for e in record["events"]] == ["product_view"] * 3
+    assert record["windows"]["count.product_view.5m"] == 3
+    assert "count.product_view.5m" in tool("state", "inspect", "anna", "-c", daemon.config)
+    assert "no record of user berta" in tool("state", "inspect", "berta", "-c", daemon.config, ok=False)
