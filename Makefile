@@ -213,7 +213,7 @@ install: $(B)/gaitd
 	    $(addprefix $(DESTDIR)$(MANDIR)/man,5 7 8) $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSUSERSDIR) $(DESTDIR)$(TMPFILESDIR)
 	$(INSTALL) -m 644 conf/presets/*.yaml $(DESTDIR)$(DATADIR)/presets
 	$(INSTALL) -m 644 conf/schema/*.json $(DESTDIR)$(DATADIR)/schema
-	$(INSTALL) -m 644 README.md SECURITY.md conf/METRICS.md conf/gaitd.full.yaml $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 644 README.md SECURITY.md conf/METRICS.md conf/gaitd.full.yaml conf/tests.yaml $(DESTDIR)$(DOCDIR)
 	for f in $(CONFIGS); do [ -e $(DESTDIR)$(SYSCONFDIR)/gait/$$f ] || \
 	    $(INSTALL) -m 644 conf/$$f $(DESTDIR)$(SYSCONFDIR)/gait/$$f || exit 1; done
 	for f in conf/gaitd.conf.5 conf/gait-formats.7 daemon/gaitd.8; do \

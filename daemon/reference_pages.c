@@ -99,6 +99,48 @@ static const char man_head[] =
     "A file of more than 1 MB is refused.\n"
     ".SH SECTIONS\n";
 
+static const char man_tail[] =
+    ".SH RELOAD\n"
+    "SIGHUP or the admin call /api/reload reads the configuration and the files it names again, all or nothing: any "
+    "mistake, any change that needs a restart, or a file that a module cannot use, and everything stays as it was; the "
+    "log and the answer say why.\n"
+    "Otherwise all changes take place at once, between two batches.\n"
+    "Modules are added and removed by a restart only.\n"
+    ".B gaitd check --against\n"
+    "says beforehand what a reload would change and what it would refuse.\n"
+    ".SH TESTS\n"
+    "The section tests is a list of tests that\n"
+    ".B gaitd check --test\n"
+    "runs through a real engine with the file's settings; source, store and sinks lie in memory.\n"
+    "The daemon passes it over.\n"
+    ".PP\n"
+    ".nf\n"
+    ".RS\n"
+    "tests:\n"
+    "  - name: two purchases are counted\n"
+    "    events:\n"
+    "      - {type: purchase, user_id: u1, ts: 1764000000000, price: 10}\n"
+    "      - {type: purchase, user_id: u1, ts: 1764000060000, price: 15}\n"
+    "    expect:\n"
+    "      alerts: []\n"
+    "      windows: {u1: {count.purchase.1h: 2}}\n"
+    ".RE\n"
+    ".fi\n"
+    ".TP\n"
+    ".B events\n"
+    "Maps, as the topic would have them; the bytes of an event in quotes; or {file: PATH} with an event a line.\n"
+    ".TP\n"
+    ".B expect\n"
+    "alerts and dead_letters: these, in this order, and no others. scores: these, in this order; others may lie between. "
+    "windows: columns after the user's last event. Of each only the fields that are named have to be equal; a list in a "
+    "field may hold more, but interests are compared from the first one on.\n"
+    ".TP\n"
+    ".B tolerance\n"
+    "Of numbers, absolute; 0.001 when it is not given.\n"
+    ".TP\n"
+    ".B now\n"
+    "What the clock says, in Unix milliseconds; the real time when it is not given.\n";
+
 void reference_man(FILE *out)
 {
     fputs(".\\\" SPDX-License-Identifier: Apache-2.0\n.\\\" Written by `gaitd options --man`; do not edit.\n", out);
@@ -107,6 +149,7 @@ void reference_man(FILE *out)
     struct reference ref;
     for (size_t i = 0; reference_at(i, &ref); i++)
         put_man_section(out, &ref);
+    fputs(man_tail, out);
     fputs(".SH FILES\n.TP\n.I /etc/gait/gaitd.yaml\nThe configuration that the service unit uses.\n"
           ".SH SEE ALSO\n.BR gaitd (8)\n", out);
 }
