@@ -54,6 +54,7 @@ $(B)/gaitd: $(OBJ)
 # The vector kernels alone are compiled for their instruction set; which one runs is decided at start (cpu.c).
 # The generic one may not contract a·b + c: its results are the same everywhere.
 $(B)/modules/lstm_generic.o: CFLAGS += -O3 -ffp-contract=off
+$(B)/modules/model_input.o: CFLAGS += -O3 -ffp-contract=off
 $(B)/modules/lstm_avx2.o:   CFLAGS += -mavx2 -mfma
 $(B)/modules/lstm_avx512.o: CFLAGS += -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma
 $(B)/modules/dense_avx2.o:   CFLAGS += -mavx2 -mfma
