@@ -21,7 +21,7 @@ static void import_usage(FILE *out)
           "  {\"vocabularies\": {\"category\": [\"shoes\", \"shirts\"]},\n"
           "   \"embeddings\": [{\"field\": \"category\", \"width\": 16, \"vocabulary\": \"category\",\n"
           "                   \"tensor\": \"emb.weight\"}],\n"
-          "   \"features\": [{\"column\": \"count.purchase.24h\", \"transform\": \"log1p\", \"mean\": 0.1, \"scale\": 2}],\n"
+          "   \"features\": [{\"column\": \"count.all.24h\", \"transform\": \"log1p\", \"mean\": 0, \"scale\": 2}],\n"
           "   \"layers\": [\"lstm1\", \"lstm2\"],\n"
           "   \"heads\": [{\"name\": \"interest\", \"kind\": \"softmax\", \"target\": \"category\",\n"
           "              \"vocabulary\": \"category\", \"weight\": \"fc.weight\", \"bias\": \"fc.bias\"},\n"
@@ -36,7 +36,7 @@ static void import_usage(FILE *out)
           "  -d, --meta DESCRIPTION  JSON file\n"
           "  -o, --out MODEL         the model to write\n"
           "  -h, --help              print this text\n\n"
-          "Example: gaitd model import --from pytorch --meta shop.json --out shop.safetensors torch.safetensors\n", out);
+          "Example: gaitd model import --from pytorch --meta shop.json --out m.safetensors torch.safetensors\n", out);
 }
 
 static void export_usage(FILE *out)
@@ -99,7 +99,7 @@ int cmd_model_import(int argc, char **argv)
     if (!out || optind + 1 != argc)
         return wrong(import_usage, out ? "exactly one file to import is needed" : "where --out?");
     if (!meta && source != MODEL_FROM_ONNX)
-        return wrong(import_usage, "such a file does not say what its inputs and heads are: give a description, --meta");
+        return wrong(import_usage, "such a file does not say what its inputs are: give a description, --meta");
     struct error err;
     struct model *m = model_import((enum model_source)source, argv[optind], meta, &err);
     int result = m ? model_save(m, out, &err) : -1;

@@ -23,7 +23,8 @@ static const struct command commands[] = {
     {"eval", cmd_eval, "say how good a model is on events it has not seen"},
     {"user", cmd_user, "erase a user"},
     {"state", cmd_state, "look at the records, save and restore them, go back in the log"},
-    {"model", cmd_model, "show a model file, or run it on given inputs"},
+    {"model", cmd_model, "show, run, import or export a model file"},
+    {"explain", cmd_explain, "say which events and features made a user's score"},
 };
 
 static void print_help(FILE *out)

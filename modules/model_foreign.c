@@ -156,7 +156,8 @@ static int safetensors_entry(struct foreign *f, const char *name, const json_t *
                              struct error *err)
 {
     const json_t *dims = json_object_get(entry, "shape"), *offsets = json_object_get(entry, "data_offsets");
-    json_int_t from = json_integer_value(json_array_get(offsets, 0)), to = json_integer_value(json_array_get(offsets, 1));
+    json_int_t from = json_integer_value(json_array_get(offsets, 0));
+    json_int_t to = json_integer_value(json_array_get(offsets, 1));
     int type = safetensors_type(json_string_value(json_object_get(entry, "dtype")));
     size_t shape[FOREIGN_DIMS_MAX];
     if (type < 0)

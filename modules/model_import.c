@@ -97,8 +97,8 @@ static int keras_lstm(struct import *im, const char *prefix, uint32_t *layers, s
         return error_set(err, "there are no %.80skernel and %.80srecurrent_kernel of two dimensions", prefix, prefix);
     size_t rows = recurrent->shape[1];
     if (rows != 4 * recurrent->shape[0])
-        return error_set(err, "%s has the shape [%zu, %zu]; an LSTM's is [H, 4·H]", recurrent->name, recurrent->shape[0],
-                         rows);
+        return error_set(err, "%s has the shape [%zu, %zu]; an LSTM's is [H, 4·H]", recurrent->name,
+                         recurrent->shape[0], rows);
     if (bias && (bias->dims != 1 || bias->shape[0] != rows))
         return error_set(err, "%s: the bias of an LSTM is [4·H]", bias->name);
     char to[4][64];
@@ -188,8 +188,9 @@ static int import_embedding(struct import *im, const json_t *entry, struct error
     if (!t)
         return error_prefix(err, "embedding %.60s", field ? field : "?");
     if (t->dims != 2 || (t->shape[0] != n && t->shape[0] != n + 1))
-        return error_set(err, "embedding %.60s: tensor %s has %zu rows; its vocabulary has %zu names, so %zu are right, "
-                         "or one more in front for what is unknown", field, t->name, t->dims ? t->shape[0] : 0, n, n);
+        return error_set(err, "embedding %.60s: tensor %s has %zu rows; its vocabulary has %zu names, so %zu are "
+                         "right, or one more in front for what is unknown", field, t->name,
+                         t->dims ? t->shape[0] : 0, n, n);
     size_t shape[] = {n + 1, t->shape[1]}, skipped = (n + 1 - t->shape[0]) * t->shape[1];
     struct foreign_tensor *to = foreign_add(&im->to, name, 2, shape, err);
     if (!to)
@@ -208,7 +209,8 @@ static int head_transposed(const struct import *im, const json_t *entry, const s
     if (im->source != MODEL_FROM_ONNX || im->ours)
         return im->source == MODEL_FROM_KERAS;
     if (t->shape[0] == t->shape[1])
-        return error_set(err, "tensor %s is square: say \"transposed\": true when it is [in, out], else false", t->name);
+        return error_set(err, "tensor %s is square: say \"transposed\": true when it is [in, out], else false",
+                         t->name);
     return t->shape[1] == classes;
 }
 
@@ -332,8 +334,10 @@ static bool write_file(const struct import *im, FILE *out)
     assert(text);
     uint64_t length = strlen(text);
     bool ok = put(out, &length, sizeof length) && put(out, text, length);
-    for (uint32_t i = 0; i < im->to.n && ok; i++)
-        ok = put(out, im->to.tensors[i].at, foreign_size(im->to.tensors[i].dims, im->to.tensors[i].shape) * sizeof(float));
+    for (uint32_t i = 0; i < im->to.n && ok; i++) {
+        const struct foreign_tensor *t = &im->to.tensors[i];
+        ok = put(out, t->at, foreign_size(t->dims, t->shape) * sizeof(float));
+    }
     free(text);
     return ok && fflush(out) == 0;
 }

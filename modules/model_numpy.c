@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// model_numpy.c - tensors from numpy's .npz: a zip archive of .npy files, stored or deflated. The archive is read by its
-// central directory, which has the true sizes also when it was written as a stream.
+// model_numpy.c - tensors from numpy's .npz: a zip archive of .npy files, stored or deflated. The archive is read by
+// its central directory, which has the true sizes also when it was written as a stream.
 #include "model_foreign.h"
 
 #include <assert.h>
@@ -83,7 +83,8 @@ static int read_npy(struct foreign *f, const char *name, const uint8_t *at, size
 
 static bool inflate_all(const uint8_t *from, size_t from_n, uint8_t *to, size_t to_n)
 {
-    z_stream z = {.next_in = (Bytef *)(uintptr_t)from, .avail_in = (uInt)from_n, .next_out = to, .avail_out = (uInt)to_n};
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)from, .avail_in = (uInt)from_n, .next_out = to,
+                  .avail_out = (uInt)to_n};
     if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
         return false;
     bool ok = inflate(&z, Z_FINISH) == Z_STREAM_END && z.avail_out == 0;

@@ -51,7 +51,8 @@ static void put_tensor(struct protobuf_out *graph, const char *name, int type, u
     protobuf_put_message(graph, GRAPH_INITIALIZER, &tensor);
 }
 
-static void put_floats(struct protobuf_out *graph, const char *name, uint32_t dims, const size_t *shape, const float *at)
+static void put_floats(struct protobuf_out *graph, const char *name, uint32_t dims, const size_t *shape,
+                       const float *at)
 {
     size_t n = 1;
     for (uint32_t i = 0; i < dims; i++)
@@ -70,7 +71,8 @@ static void put_dim(struct protobuf_out *shape, const char *name, uint64_t value
 }
 
 /* A graph's input or output: [steps or 1, batch], and a third dimension unless `width` is 0. */
-static void put_value(struct protobuf_out *graph, uint32_t field, const char *name, int type, bool steps, uint64_t width)
+static void put_value(struct protobuf_out *graph, uint32_t field, const char *name, int type, bool steps,
+                      uint64_t width)
 {
     struct protobuf_out value = {0}, of_type = {0}, tensor = {0}, shape = {0};
     put_dim(&shape, steps ? "steps" : NULL, 1);
@@ -254,7 +256,8 @@ static int check_names(const struct model *m, bool vector, struct error *err)
         for (int p = 0; prefixes[p]; p++)
             taken |= strncmp(name, prefixes[p], strlen(prefixes[p])) == 0;
         if (taken)
-            return error_set(err, "head %s: the graph has another value of that name; train it under another one", name);
+            return error_set(err, "head %s: the graph has another value of that name; train it under another one",
+                             name);
     }
     return 0;
 }

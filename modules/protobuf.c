@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// protobuf.c - fields out of bytes and into bytes. The caller owns the bytes that are read, and what is written until it
-// frees it or gives it to another message.
+// protobuf.c - fields out of bytes and into bytes. The caller owns the bytes that are read, and what is written until
+// it frees it or gives it to another message.
 #include "protobuf.h"
 
 #include <assert.h>

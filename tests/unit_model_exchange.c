@@ -125,7 +125,8 @@ static void halves_are_read_exactly(void **state)
     struct foreign f = {0};
     struct error err;
     assert_int_equal(foreign_add_bytes(&f, "half", 1, (size_t[]){6}, FOREIGN_F16, (const uint8_t *)half, 12, &err), 0);
-    assert_int_equal(foreign_add_bytes(&f, "brain", 1, (size_t[]){2}, FOREIGN_BF16, (const uint8_t *)brain, 4, &err), 0);
+    assert_int_equal(foreign_add_bytes(&f, "brain", 1, (size_t[]){2}, FOREIGN_BF16, (const uint8_t *)brain, 4, &err),
+                     0);
     const float *at = foreign_find(&f, "half")->at;
     assert_true(at[0] == 1 && at[1] == -2 && at[2] == 0x1p-24f && at[3] == 65504 && at[4] == 0);
     assert_true(at[5] == 0x1.554p-2f);
