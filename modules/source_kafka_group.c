@@ -166,6 +166,7 @@ static void answer_assign(struct source_kafka *s)
     }
     s->owed = ANSWER_NONE;
     group_assign(s, list);
+    rd_kafka_resume_partitions(s->client.rk, list); /* the library remembers a pause from an earlier life */
     rd_kafka_topic_partition_list_destroy(list);
 }
 

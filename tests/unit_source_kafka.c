@@ -233,6 +233,28 @@ static void test_partitions_move_only_when_finished(void **state)
     reader_close(first);
 }
 
+/* Dropped, then given away, then given back: what was fetched no more in its earlier life is fetched in this one. */
+static void test_dropped_partition_that_moved_is_read_when_it_comes_back(void **state)
+{
+    (void)state;
+    struct reader *r = reader_open();
+    pump_until(loop, r->e->assigned == PARTITIONS);
+    start_assigned(r, 0);
+    pump_until(loop, (read_some(r), r->got >= PARTITIONS * 20));
+    for (int32_t id = 0; id < PARTITIONS; id++)
+        close_partition(r, id);
+    struct reader *other = reader_open();
+    pump_until(loop, other->e->assigned == PARTITIONS / 2);
+    start_assigned(other, 0);
+    pump_until(loop, (read_some(other), other->got >= PARTITIONS / 2 * 20));
+    reader_close(other);
+    pump_until(loop, r->e->assigned == PARTITIONS + PARTITIONS / 2);
+    r->got = 0;
+    start_assigned(r, 0);
+    pump_until(loop, (read_some(r), r->got >= PARTITIONS / 2 * 20));
+    reader_close(r);
+}
+
 static int open_with_setting(const char *name, const char *value, struct error *err)
 {
     struct reader *r = reader_new();
@@ -272,6 +294,7 @@ int main(void)
         cmocka_unit_test(test_commits_are_answered),
         cmocka_unit_test(test_dropped_partition_is_taken_over_anew),
         cmocka_unit_test(test_partitions_move_only_when_finished),
+        cmocka_unit_test(test_dropped_partition_that_moved_is_read_when_it_comes_back),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
