@@ -35,6 +35,7 @@ static const struct kafka_refusal {
     {"queue.buffering.max.kbytes", "use the sink's option queue_bytes"},
     {"queue.buffering.max.ms", "use the sink's option linger"},
     {"linger.ms", "use the sink's option linger"},
+    {"batch.size", "use the sink's option batch_bytes"},
     {"message.max.bytes", "use the sink's option message_bytes"},
     {"transactional.id", "gait chooses it"},
     {"log.queue", "gait serves the library's log itself"},

@@ -194,12 +194,15 @@ static void make_id(const struct instance *in, char *id, size_t cap)
 rd_kafka_conf_t *sink_kafka_make_conf(const struct instance *in, struct error *err)
 {
     const struct sink_kafka_conf *conf = in->conf;
-    char linger[32], largest[32], id[256], timeout[32];
+    const struct sink_kafka *s = in->self;
+    char linger[32], largest[32], batch[32], id[256], timeout[32];
     make_id(in, id, sizeof id);
     snprintf(linger, sizeof linger, "%" PRId64, conf->linger_ms);
+    snprintf(batch, sizeof batch, "%" PRId64, s && s->producer.batch_bytes ? s->producer.batch_bytes : conf->batch_bytes);
     snprintf(largest, sizeof largest, "%" PRId64, conf->message_bytes);
     snprintf(timeout, sizeof timeout, "%" PRId64, conf->transaction_timeout_ms);
     struct kafka_setting own[16] = {
+        {"batch.size", batch},
         {"enable.idempotence", "true"},
         {"acks", "all"},
         {"queue.buffering.max.messages", "10000000"},    /* the bounds are ours: see producer_full() */
@@ -209,7 +212,7 @@ rd_kafka_conf_t *sink_kafka_make_conf(const struct instance *in, struct error *e
         {"partitioner", "murmur2_random"},               /* as Java's clients do, so that keys meet in joins */
         {"topic.metadata.propagation.max.ms", "5000"},
     };
-    size_t n = 8;
+    size_t n = 9;
     if (in->exactly_once) {
         own[n++] = (struct kafka_setting){"transactional.id", id};
         own[n++] = (struct kafka_setting){"transaction.timeout.ms", timeout};
@@ -286,6 +289,9 @@ static const struct option sink_kafka_options[] = {
     {"message_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, message_bytes), "16MB", 65536, 1000000000.0, NULL,
      OPTION_RESTART, "Largest message that is sent at all. What a topic allows is the broker's setting "
      "(max.message.bytes); larger dead letters are cut."},
+    {"batch_bytes", OPTION_BYTES, offsetof(struct sink_kafka_conf, batch_bytes), "1000000", 1, 1000000000.0, NULL,
+     OPTION_RESTART, "Largest request that is put together from several messages; at most what the topics allow "
+     "(max.message.bytes). When a broker refuses one for its size, smaller ones are tried by themselves."},
     {"transactional_id", OPTION_STRING, offsetof(struct sink_kafka_conf, transactional_id), NULL, 0, 0, NULL,
      OPTION_RESTART, "With delivery: exactly_once, the name under which the broker knows this process. One that stays "
      "the same lets a restarted daemon end what it left open at once; it must differ between the daemons of a group. "

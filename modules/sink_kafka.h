@@ -12,7 +12,7 @@ enum output { OUTPUT_SCORE, OUTPUT_ALERT, OUTPUT_DEAD, OUTPUT_ERASED, OUTPUTS };
 struct sink_kafka_conf {
     struct kafka_conf kafka;           /* first: KAFKA_OPTIONS */
     const char *topics[OUTPUTS];       /* "off": that output is not wanted */
-    int64_t queue_messages, queue_bytes, message_bytes, linger_ms;
+    int64_t queue_messages, queue_bytes, message_bytes, batch_bytes, linger_ms;
     const char *transactional_id;
     int64_t transaction_timeout_ms;
 };
@@ -22,7 +22,6 @@ struct parked {
     struct parked *next;
     enum output output;
     struct ticket *ticket;             /* NULL in a transaction */
-    uint32_t attempts;
     rd_kafka_headers_t *headers;       /* owned; NULL without */
     size_t key_len, len;
     char bytes[];                      /* key, then value */
@@ -49,6 +48,8 @@ struct producer {
     uint64_t parked_n;
     uint64_t retry_ms, probe_ms;       /* monotonic: not before these */
     bool reachable, fatal;
+    int64_t batch_bytes;               /* largest request that is put together from several messages */
+    bool crowded, convicted;           /* a request was refused for its size: with several messages, with one */
     struct metric_cell *retried, *queued, *queued_bytes, *ack_time;
 };
 
@@ -66,6 +67,7 @@ void producer_serve(struct producer *p); /* delivery reports and errors that hav
 void producer_tick(struct producer *p);
 bool producer_full(const struct producer *p);
 
+void producer_judge_sizes(struct producer *p); /* a request was refused for its size: find out for which message's */
 void producer_changed(struct producer *p); /* say again whether we are ready and busy */
 void producer_send_parked(struct producer *p);
 void producer_forget_parked(struct producer *p);

@@ -9,6 +9,10 @@
 // Messages are never given up for their age. While they wait they count as outstanding, so that the sink becomes busy
 // at its bound and computing stops: nothing is lost, nothing piles up.
 //
+// A broker that finds a request too large refuses all messages in it. One that is at least as long as a request may grow
+// (batch_bytes) was alone in it: that one is at fault. Otherwise a new producer with smaller requests tries again, until
+// it is known which one it was.
+//
 // In a transaction a message that fails takes the whole transaction with it, and the engine computes its events
 // again. One that is refused for its size would then fail for ever: its length is remembered, and the next time it
 // becomes a dead letter before it is sent.
@@ -21,8 +25,7 @@
 enum {
     RETRY_MS = 1000,
     PROBE_WAIT_MS = 50,          /* the loop stands still so long at most, and only until all topics are known */
-    CERTAINLY_TOO_LARGE = 65536, /* a smaller message may have been refused for the company it was in (batch.size) */
-    TOO_LARGE_ATTEMPTS = 5,
+    BATCH_DIVISOR = 8,           /* requests become so much smaller at each step */
     DEAD_VALUE_MAX = 65536,      /* a dead letter that is refused for its size is cut to this */
 };
 
@@ -66,14 +69,12 @@ static void release(struct ticket *ticket, uint32_t times)
 }
 
 /* Keep a copy for another try, or for the next transaction. It stays outstanding. */
-static void park(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers,
-                 uint32_t attempts)
+static void park(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers)
 {
     struct parked *parked = malloc(sizeof *parked + m->key_len + m->len);
     assert(parked);
     *parked = (struct parked){
-        .output = output, .ticket = m->_private, .attempts = attempts + 1, .headers = headers, .key_len = m->key_len,
-        .len = m->len,
+        .output = output, .ticket = m->_private, .headers = headers, .key_len = m->key_len, .len = m->len,
     };
     if (m->key_len)
         memcpy(parked->bytes, m->key, m->key_len);
@@ -134,13 +135,38 @@ static void give_up(struct producer *p, enum output output, const rd_kafka_messa
     release(m->_private, 1);
 }
 
+/* Whether the message itself is too large, or only the request that it was in. */
+static bool is_at_fault(struct producer *p, const rd_kafka_message_t *m)
+{
+    bool alone = p->batch_bytes <= 1 || m->len >= (size_t)p->batch_bytes;
+    if (alone)
+        p->convicted = true;
+    else
+        p->crowded = true;
+    return alone;
+}
+
+void producer_judge_sizes(struct producer *p)
+{
+    if (p->crowded && !p->convicted) {
+        p->batch_bytes = p->batch_bytes / BATCH_DIVISOR > 1 ? p->batch_bytes / BATCH_DIVISOR : 1;
+        log_notice(p->in->name, "a broker refuses a request for its size: making requests of %" PRId64 " bytes at most "
+                   "(batch_bytes) to find the message that is too large",
+                   p->batch_bytes);
+        p->fatal = true; /* only a new producer makes smaller ones */
+    }
+    p->crowded = p->convicted = false;
+}
+
 static void spoil(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_resp_err_t code)
 {
     size_t *limit = &p->topics[output].limit;
-    if (is_too_large(code) && (*limit == 0 || m->len < *limit))
-        *limit = m->len;
-    else if (!is_too_large(code) && !is_of_the_producer(code))
+    if (is_too_large(code)) {
+        if (is_at_fault(p, m) && (*limit == 0 || m->len < *limit))
+            *limit = m->len;
+    } else if (!is_of_the_producer(code)) {
         p->topics[output].error = code;
+    }
     if (!is_of_the_producer(code))
         log_often(LOG_WARNING, p->in->name, "a message to topic %s failed: %s; its transaction is void",
                   p->conf->topics[output], rd_kafka_err2str(code));
@@ -150,14 +176,14 @@ static void spoil(struct producer *p, enum output output, const rd_kafka_message
 
 /* `headers` is borrowed. */
 static void on_failed(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_resp_err_t code,
-                      const rd_kafka_headers_t *headers, uint32_t attempts)
+                      const rd_kafka_headers_t *headers)
 {
     struct producer_topic *topic = &p->topics[output];
     if (p->transaction) {
         spoil(p, output, m, code);
         return;
     }
-    if (is_too_large(code) && (m->len >= CERTAINLY_TOO_LARGE || attempts >= TOO_LARGE_ATTEMPTS)) {
+    if (is_too_large(code) && is_at_fault(p, m)) {
         give_up(p, output, m, headers);
         return;
     }
@@ -168,28 +194,11 @@ static void on_failed(struct producer *p, enum output output, const rd_kafka_mes
               p->conf->topics[output], rd_kafka_err2str(code));
     if (!is_too_large(code) && !is_of_the_producer(code))
         topic->error = code;
-    park(p, output, m, headers ? rd_kafka_headers_copy(headers) : NULL, attempts);
+    park(p, output, m, headers ? rd_kafka_headers_copy(headers) : NULL);
     update_ready(p);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
-
-/* Attempts of a message in flight ride in the low bits of its opaque: tickets are aligned well enough for that. */
-enum { ATTEMPTS_MASK = 7 };
-
-static struct ticket *opaque_ticket(void *opaque)
-{
-    return (struct ticket *)((uintptr_t)opaque & ~(uintptr_t)ATTEMPTS_MASK);
-}
-
-static void *opaque_make(struct ticket *ticket, uint32_t attempts)
-{
-    assert(((uintptr_t)ticket & ATTEMPTS_MASK) == 0);
-    return (void *)((uintptr_t)ticket | (attempts < ATTEMPTS_MASK ? attempts : ATTEMPTS_MASK));
-}
-
-static void send_one(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers,
-                     uint32_t attempts);
 
 /* Messages that cannot go with the others: those for the next transaction, and those that are known to be too large. */
 static bool set_aside(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers)
@@ -205,7 +214,7 @@ static bool set_aside(struct producer *p, enum output output, const rd_kafka_mes
         transaction_use(p->transaction);
         return false;
     }
-    park(p, output, m, headers, 0);
+    park(p, output, m, headers);
     return true;
 }
 
@@ -235,21 +244,20 @@ void producer_send(struct producer *p, enum output output, rd_kafka_message_t *m
     int good = rd_kafka_produce_batch(topic->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, messages, n);
     for (int i = 0; good < n && i < n; i++)
         if (messages[i].err)
-            on_failed(p, output, &messages[i], messages[i].err, NULL, 0);
+            on_failed(p, output, &messages[i], messages[i].err, NULL);
 }
 
 /* The message is outstanding already. Headers are taken over. */
-static void send_one(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers,
-                     uint32_t attempts)
+static void send_one(struct producer *p, enum output output, const rd_kafka_message_t *m, rd_kafka_headers_t *headers)
 {
     rd_kafka_headers_t *given = headers ? headers : rd_kafka_headers_new(0);
     rd_kafka_resp_err_t code = rd_kafka_producev(
         p->client.rk, RD_KAFKA_V_RKT(p->topics[output].handle), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_KEY(m->key, m->key_len), RD_KAFKA_V_VALUE(m->payload, m->len), RD_KAFKA_V_HEADERS(given),
-        RD_KAFKA_V_OPAQUE(opaque_make(m->_private, attempts)), RD_KAFKA_V_END);
+        RD_KAFKA_V_OPAQUE(m->_private), RD_KAFKA_V_END);
     if (!code)
         return;
-    on_failed(p, output, m, code, headers, attempts);
+    on_failed(p, output, m, code, headers);
     rd_kafka_headers_destroy(given);
 }
 
@@ -267,7 +275,7 @@ void producer_send_with_headers(struct producer *p, enum output output, struct t
     metric_add(p->topics[output].sent, 1);
     if (p->transaction && set_aside(p, output, &m, headers))
         return;
-    send_one(p, output, &m, headers, 0);
+    send_one(p, output, &m, headers);
 }
 
 void producer_forget_parked(struct producer *p)
@@ -301,7 +309,7 @@ void producer_send_parked(struct producer *p)
             .key_len = parked->key_len, ._private = parked->ticket,
         };
         if (!p->transaction || !set_aside(p, parked->output, &m, parked->headers))
-            send_one(p, parked->output, &m, parked->headers, parked->attempts);
+            send_one(p, parked->output, &m, parked->headers);
         free(parked);
     }
 }
@@ -320,10 +328,8 @@ static enum output output_of(const struct producer *p, const rd_kafka_message_t 
 static void on_report_failed(struct producer *p, const rd_kafka_message_t *m)
 {
     rd_kafka_headers_t *headers = NULL;
-    rd_kafka_message_t copy = *m;
-    copy._private = opaque_ticket(m->_private);
     rd_kafka_message_headers(m, &headers);
-    on_failed(p, output_of(p, m), &copy, m->err, headers, (uint32_t)((uintptr_t)m->_private & ATTEMPTS_MASK));
+    on_failed(p, output_of(p, m), m, m->err, headers);
 }
 
 /* Messages of one batch come back together, so tickets are released by the run. */
@@ -340,10 +346,10 @@ static void on_reports(struct producer *p, rd_kafka_event_t *event)
         outstanding_done(p, m->len + m->key_len);
         last = m;
         good++;
-        if (opaque_ticket(m->_private) != ticket) {
+        if (m->_private != ticket) {
             if (n)
                 release(ticket, n);
-            ticket = opaque_ticket(m->_private);
+            ticket = m->_private;
             n = 0;
         }
         n++;
@@ -404,7 +410,7 @@ bool producer_full(const struct producer *p)
 void producer_changed(struct producer *p)
 {
     bool takes = !p->transaction || transaction_takes(p->transaction);
-    instance_busy(p->in, producer_full(p) || !takes);
+    instance_busy(p->in, producer_full(p) || !takes || p->fatal);
     if (p->transaction)
         update_ready(p);
 }
@@ -468,6 +474,7 @@ int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf
     struct metrics *m = in->metrics;
     p->in = in;
     p->conf = in->conf;
+    p->batch_bytes = p->conf->batch_bytes;
     p->client = (struct kafka_client){.who = in->name, .self = p, .on_error = on_error};
     p->client.errors = metric_cell(m, "gait_sink_kafka_errors_total", NULL);
     p->retried = metric_cell(m, "gait_sink_kafka_retried_total", NULL);
@@ -545,6 +552,8 @@ static void probe(struct producer *p, uint64_t now_ms)
 void producer_tick(struct producer *p)
 {
     uint64_t now_ms = mono_ms(p);
+    if (!p->transaction)
+        producer_judge_sizes(p);
     if (p->fatal)
         renew(p);
     if (!p->client.rk || p->fatal)

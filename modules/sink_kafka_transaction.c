@@ -171,6 +171,7 @@ static void ended(struct transaction *t, enum outcome outcome)
     t->text[0] = 0;
     if (!good)
         producer_forget_parked(t->p);
+    producer_judge_sizes(t->p);
     t->state = TRANSACTION_BROKEN;
     if (outcome == OUTCOME_FATAL || t->p->fatal) {
         transaction_break(t);
