@@ -72,7 +72,8 @@ static int read_options(int argc, char **argv, const struct verb *verb, struct s
 {
     static const struct long_option options[] = {
         {"config", required_argument, NULL, 'c'}, {"partition", required_argument, NULL, 'p'},
-        {"partitions", required_argument, NULL, 'n'}, {"to", required_argument, NULL, 't'}, {"yes", no_argument, NULL, 'y'},
+        {"partitions", required_argument, NULL, 'n'}, {"to", required_argument, NULL, 't'}, {"yes", no_argument,
+                NULL, 'y'},
         {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {

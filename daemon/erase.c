@@ -70,7 +70,7 @@ bool engine_erase(struct engine *e, int32_t partition, struct str user, int64_t 
     return true;
 }
 
-/* ---- one step of one ---------------------------------------------------------------------------------------------- */
+/* ---- one step of one ------------------------------------------------------------------------------------------- */
 
 static struct erasure erasure_of(const struct erase *erase, struct ticket *ticket)
 {
@@ -165,7 +165,7 @@ static void look_at_save(struct engine *e, struct erase *erase)
     erase->state = ERASE_SAVED;
 }
 
-/* ---- all of them -------------------------------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------------------------- */
 
 static void find_records(struct engine *e)
 {

@@ -53,7 +53,7 @@ int state_export(const struct state_call *call, struct error *err)
     return rc;
 }
 
-/* ---- import ------------------------------------------------------------------------------------------------------- */
+/* ---- import ---------------------------------------------------------------------------------------------------- */
 
 static int on_deleted(void *self, struct str name, const uint8_t *bytes, size_t n, int64_t ttl_ms, struct error *err)
 {
@@ -96,7 +96,8 @@ static int on_partition(void *self, int32_t id, const struct offline_place *plac
     r->wanted = r->call->partition < 0 || r->call->partition == id;
     if (!r->wanted)
         return 0;
-    return offline_place_set(r->call->offline, id, &none, err) < 0 || state_clear(r->call->offline, id, err) < 0 ? -1 : 0;
+    return offline_place_set(r->call->offline, id, &none, err) < 0 || state_clear(r->call->offline, id,
+                                                                                  err) < 0 ? -1 : 0;
 }
 
 static int on_restored(void *self, struct str name, const uint8_t *bytes, size_t n, int64_t ttl_ms, struct error *err)

@@ -53,7 +53,7 @@ void state_file_destroy(struct state_file **file)
     *file = NULL;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing --------------------------------------------------------------------------------------------------- */
 
 static int put(struct state_file *f, const void *bytes, size_t n, struct error *err)
 {
@@ -112,7 +112,7 @@ int state_file_finish(struct state_file *f, uint64_t *records, struct error *err
     return 0;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 static int get(struct state_file *f, void *bytes, size_t n, struct error *err)
 {
@@ -144,7 +144,8 @@ static int read_record(struct state_file *f, const struct state_reader *reader, 
     if (get(f, room, name_len, err) < 0 || get(f, room + NAME_BYTES_MAX, len, err) < 0)
         return -1;
     f->records++;
-    return reader ? reader->record(reader->self, (struct str){(const char *)room, name_len}, room + NAME_BYTES_MAX, len, ttl_ms, err)
+    return reader ? reader->record(reader->self, (struct str){(const char *)room, name_len},
+                                   room + NAME_BYTES_MAX, len, ttl_ms, err)
                   : 0;
 }
 

@@ -90,8 +90,10 @@ static json_t *describe(struct engine *e, struct user *user, const uint8_t *byte
 {
     const struct instance *window = engine_instance(e, STAGE_WINDOW);
     json_t *made = json_pack("{s:s%, s:i, s:i, s:I, s:b, s:o, s:o, s:o}", "user", user->name, (size_t)user->name_len,
-                             "partition", user->partition, "bytes", (json_int_t)n, "next", (json_int_t)user->next, "degraded",
-                             user->degraded, "erased", time_text(user->erased_ms), "last_applied", time_text(user->touched_ms),
+                             "partition", user->partition, "bytes", (json_int_t)n, "next",
+                                                                     (json_int_t)user->next, "degraded",
+                             user->degraded, "erased", time_text(user->erased_ms), "last_applied",
+                                                                 time_text(user->touched_ms),
                              "sections", describe_sections(bytes, n));
     assert(made);
     if (!window)

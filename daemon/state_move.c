@@ -12,7 +12,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* ---- rewind ------------------------------------------------------------------------------------------------------- */
+/* ---- rewind ---------------------------------------------------------------------------------------------------- */
 
 /* "earliest", an offset, or a time such as 2026-03-01T06:00:00Z. */
 static int parse_to(const char *to, int64_t *offset, int64_t *time_ms, struct error *err)
@@ -36,7 +36,8 @@ static int parse_to(const char *to, int64_t *offset, int64_t *time_ms, struct er
     return 0;
 }
 
-static int find_offset(struct offline *o, int32_t p, int64_t wanted, int64_t time_ms, int64_t *offset, struct error *err)
+static int find_offset(struct offline *o, int32_t p, int64_t wanted, int64_t time_ms, int64_t *offset,
+                       struct error *err)
 {
     int64_t low, high;
     if (offline_log_range(o, p, &low, &high, err) < 0)
@@ -55,8 +56,8 @@ static int rewind_partition(struct offline *o, int32_t p, int64_t offset, struct
 {
     const struct offline_place none = {OFFSET_NONE, OFFSET_NONE};
     const struct offline_place place = {offset, OFFSET_NONE}; /* the tombstones go with the records: erase again */
-    if (offline_place_set(o, p, &none, err) < 0 || state_clear(o, p, err) < 0 || offline_commit(o, p, offset, err) < 0 ||
-        offline_place_set(o, p, &place, err) < 0)
+    if (offline_place_set(o, p, &none, err) < 0 || state_clear(o, p, err) < 0 ||
+        offline_commit(o, p, offset, err) < 0 || offline_place_set(o, p, &place, err) < 0)
         return -1;
     printf("partition %d: reading begins at %" PRId64 "\n", p, offset);
     return 0;
@@ -88,7 +89,7 @@ int state_rewind(const struct state_call *call, struct error *err)
     return 0;
 }
 
-/* ---- rekey -------------------------------------------------------------------------------------------------------- */
+/* ---- rekey ----------------------------------------------------------------------------------------------------- */
 
 enum { RECORD_SUM_AT = 8, RECORD_NEXT_AT = 16, RECORD_TOUCHED_AT = 32, RECORD_HEAD_BYTES = 40 };
 
@@ -188,7 +189,8 @@ int state_rekey(const struct state_call *call, struct error *err)
         if (p < now && offline_log_range(r.offline, p, &low, &high, err) < 0)
             return -1;
         const struct offline_place place = {p < now ? high : OFFSET_NONE, erased};
-        if (offline_place_set(r.offline, p, &place, err) < 0 || (p >= old && offline_commit(r.offline, p, high, err) < 0))
+        if (offline_place_set(r.offline, p, &place, err) < 0 ||
+            (p >= old && offline_commit(r.offline, p, high, err) < 0))
             return -1;
     }
     for (r.from = 0; r.from < old; r.from++)

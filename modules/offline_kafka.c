@@ -14,7 +14,7 @@ static int64_t now_ms(void)
     return (int64_t)(clock_mono_ns(&clock_system) / 1000000);
 }
 
-/* ---- clients ------------------------------------------------------------------------------------------------------ */
+/* ---- clients --------------------------------------------------------------------------------------------------- */
 
 static rd_kafka_t *make_client(rd_kafka_type_t type, const struct kafka_conf *conf, const struct kafka_setting *own,
                                struct error *err)
@@ -42,7 +42,8 @@ static rd_kafka_t *consumer_of(struct offline *o, struct error *err)
         return NULL;
     }
     const struct kafka_setting own[] = {
-        {"group.id", o->source->group}, {"enable.auto.commit", "false"}, {"allow.auto.create.topics", "false"}, {NULL, NULL},
+        {"group.id", o->source->group}, {"enable.auto.commit", "false"}, {"allow.auto.create.topics", "false"},
+                {NULL, NULL},
     };
     return o->consumer = make_client(RD_KAFKA_CONSUMER, &o->source->kafka, own, err);
 }
@@ -53,7 +54,7 @@ void offline_kafka_end(struct offline *o)
         rd_kafka_destroy(o->consumer);
 }
 
-/* ---- log and group ------------------------------------------------------------------------------------------------ */
+/* ---- log and group --------------------------------------------------------------------------------------------- */
 
 static int partitions_of(rd_kafka_t *rk, const char *name, int32_t *partitions, struct error *err)
 {
@@ -82,8 +83,10 @@ int offline_log_range(struct offline *o, int32_t partition, int64_t *low, int64_
     rd_kafka_t *rk = consumer_of(o, err);
     if (!rk)
         return -1;
-    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(rk, o->source->topic, partition, low, high, OFFLINE_WAIT_MS);
-    return code ? error_set(err, "topic %s, partition %" PRId32 ": %s", o->source->topic, partition, rd_kafka_err2str(code)) : 0;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(rk, o->source->topic, partition, low, high,
+                                                                OFFLINE_WAIT_MS);
+    return code ? error_set(err, "topic %s, partition %" PRId32 ": %s", o->source->topic, partition,
+                            rd_kafka_err2str(code)) : 0;
 }
 
 int offline_log_at(struct offline *o, int32_t partition, int64_t time_ms, int64_t *offset, struct error *err)
@@ -98,7 +101,8 @@ int offline_log_at(struct offline *o, int32_t partition, int64_t time_ms, int64_
         code = list->elems[0].err;
     *offset = list->elems[0].offset >= 0 ? list->elems[0].offset : high;
     rd_kafka_topic_partition_list_destroy(list);
-    return code ? error_set(err, "partition %" PRId32 ": no offset for that time: %s", partition, rd_kafka_err2str(code)) : 0;
+    return code ? error_set(err, "partition %" PRId32 ": no offset for that time: %s", partition,
+                            rd_kafka_err2str(code)) : 0;
 }
 
 int offline_commit(struct offline *o, int32_t partition, int64_t offset, struct error *err)
@@ -110,7 +114,8 @@ int offline_commit(struct offline *o, int32_t partition, int64_t offset, struct 
     rd_kafka_topic_partition_list_add(list, o->source->topic, partition)->offset = offset;
     rd_kafka_resp_err_t code = rd_kafka_commit(rk, list, 0);
     rd_kafka_topic_partition_list_destroy(list);
-    return code ? error_set(err, "group %s, partition %" PRId32 ": the offset cannot be committed: %s", o->source->group,
+    return code ? error_set(err, "group %s, partition %" PRId32 ": the offset cannot be committed: %s",
+                            o->source->group,
                             partition, rd_kafka_err2str(code)) : 0;
 }
 
@@ -157,7 +162,7 @@ int32_t offline_partition_of(struct str key, int32_t partitions)
     return (int32_t)((h & 0x7fffffff) % (uint32_t)partitions);
 }
 
-/* ---- erasing ------------------------------------------------------------------------------------------------------ */
+/* ---- erasing --------------------------------------------------------------------------------------------------- */
 
 struct receipts {
     rd_kafka_t *rk;
@@ -170,7 +175,8 @@ struct receipts {
 static int receipts_open(struct offline *o, struct receipts *r, struct error *err)
 {
     const struct kafka_setting own[] = {
-        {"group.id", "gaitd-user"}, {"enable.auto.commit", "false"}, {"allow.auto.create.topics", "false"}, {NULL, NULL},
+        {"group.id", "gaitd-user"}, {"enable.auto.commit", "false"}, {"allow.auto.create.topics", "false"}, {NULL,
+                NULL},
     };
     const char *topic = o->sink->topics[OUTPUT_ERASED];
     int32_t partitions;

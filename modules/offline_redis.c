@@ -38,7 +38,7 @@ void offline_destroy(struct offline **offline)
     *offline = NULL;
 }
 
-/* ---- connection --------------------------------------------------------------------------------------------------- */
+/* ---- connection ------------------------------------------------------------------------------------------------ */
 
 /* NULL with a text. The caller frees the answer. */
 static redisReply *checked(struct offline *o, redisReply *reply, struct error *err)
@@ -126,7 +126,7 @@ static char *key_of(const struct offline *o, int32_t partition, const char *kind
     return key;
 }
 
-/* ---- the numbers of a partition ----------------------------------------------------------------------------------- */
+/* ---- the numbers of a partition -------------------------------------------------------------------------------- */
 
 int offline_place(struct offline *o, int32_t p, struct offline_place *place, struct error *err)
 {
@@ -155,8 +155,10 @@ int offline_place_set(struct offline *o, int32_t p, const struct offline_place *
     if (connected(o, err) < 0)
         return -1;
     const char *x = o->store->redis.prefix;
-    return done(ask(o, err, "EVAL %s 4 %s:{%d}:fence %s:{%d}:at %s:{%d}:erased %s:{%d}:saves %lld %lld %lld", place_text, x, p,
-                    x, p, x, p, x, p, (long long)clock_wall_ms(&clock_system), (long long)place->at, (long long)place->erased));
+    return done(ask(o, err, "EVAL %s 4 %s:{%d}:fence %s:{%d}:at %s:{%d}:erased %s:{%d}:saves %lld %lld %lld",
+                    place_text, x, p,
+                    x, p, x, p, x, p, (long long)clock_wall_ms(&clock_system), (long long)place->at,
+                                                                                (long long)place->erased));
 }
 
 int offline_meta(struct offline *o, int32_t *partitions, struct error *err)
@@ -179,7 +181,7 @@ int offline_meta_set(struct offline *o, int32_t partitions, struct error *err)
     return done(ask(o, err, "HSET %s:meta partitions %d", o->store->redis.prefix, partitions));
 }
 
-/* ---- records ------------------------------------------------------------------------------------------------------ */
+/* ---- records --------------------------------------------------------------------------------------------------- */
 
 int offline_get(struct offline *o, int32_t p, struct str name, uint8_t **bytes, size_t *n, struct error *err)
 {
@@ -226,7 +228,8 @@ int offline_delete(struct offline *o, int32_t p, struct str name, struct error *
     return done(reply);
 }
 
-static int each_of(struct offline *o, const redisReply *keys, size_t head, offline_record *each, void *self, struct error *err)
+static int each_of(struct offline *o, const redisReply *keys, size_t head, offline_record *each, void *self,
+                   struct error *err)
 {
     for (size_t i = 0; i < keys->elements; i++) {
         const redisReply *key = keys->element[i];

@@ -102,10 +102,11 @@ static inline uint64_t source_mono_ms(const struct source_kafka *s)
 
 void source_ready(struct source_kafka *s); /* say whether we can work, and if not, why */
 
-/* ---- source_kafka_group.c ---------------------------------------------------------------------------------------- */
+/* ---- source_kafka_group.c -------------------------------------------------------------------------------------- */
 struct claim *claim_find(struct source_kafka *s, int32_t id); /* NULL when the group has not given it to us */
 void claim_start(struct source_kafka *s, const struct partition *p, int64_t offset); /* FLOW_START */
-void claim_begin(struct source_kafka *s, int32_t id);                                /* no request comes before its clicks */
+void claim_begin(struct source_kafka *s,
+                 int32_t id);                                /* no request comes before its clicks */
 void claim_close(struct source_kafka *s, const struct partition *p);                 /* FLOW_CLOSED */
 void claim_reopen(struct source_kafka *s, int32_t id);                               /* FLOW_REOPEN */
 void claim_lose(struct source_kafka *s, int32_t id);     /* a closing one that the group has given away meanwhile */
@@ -114,13 +115,13 @@ void claims_tick(struct source_kafka *s);
 void claims_committed(struct source_kafka *s, const rd_kafka_topic_partition_list_t *list, rd_kafka_resp_err_t code);
 void source_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *opaque);
 
-/* ---- source_kafka_committed.c ------------------------------------------------------------------------------------ */
+/* ---- source_kafka_committed.c ---------------------------------------------------------------------------------- */
 struct committed *committed_create(struct source_kafka *s);
 void committed_destroy(struct committed **committed); /* before the client goes */
 /* One question at a time, answered by claims_committed(). The list is taken over. */
 void committed_ask(struct committed *committed, rd_kafka_topic_partition_list_t *list);
 
-/* ---- source_kafka_erase.c ------------------------------------------------------------------------------------------ */
+/* ---- source_kafka_erase.c -------------------------------------------------------------------------------------- */
 int erase_log_open(struct source_kafka *s, struct error *err);
 void erase_log_close(struct source_kafka *s);
 bool erase_log_used(const struct source_kafka *s);

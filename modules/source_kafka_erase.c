@@ -27,7 +27,7 @@ bool erase_log_used(const struct source_kafka *s)
     return s->erasures.client.rk != NULL;
 }
 
-/* ---- requests ----------------------------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------------------------- */
 
 /* To all partitions of ours. False: the engine has enough for now. It passes over what it has had already. */
 static bool hand_over(struct source_kafka *s, struct str user, int64_t erased_ms, int64_t offset)
@@ -59,7 +59,8 @@ static bool on_request(struct source_kafka *s, const rd_kafka_message_t *m)
         taken = hand_over(s, user, erased_ms, m->offset);
     } else {
         metric_add(s->erasures.bad, 1);
-        log_error(s->in->name, "topic %s, offset %" PRId64 ": no request to erase a user: it has no user_id", s->conf->erase_topic,
+        log_error(s->in->name, "topic %s, offset %" PRId64 ": no request to erase a user: it has no user_id",
+                  s->conf->erase_topic,
                   m->offset);
     }
     json_decref(root);
@@ -73,7 +74,7 @@ static void on_end(struct source_kafka *s)
             claim_begin(s, s->claims[i].id);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------ */
+/* ---- reading --------------------------------------------------------------------------------------------------- */
 
 /* Read on from the earliest that somebody needs. What the old position has left in the queue is outdated for the library as
  * soon as nothing is assigned, and is not delivered any more. */
@@ -87,7 +88,8 @@ void erase_log_want(struct source_kafka *s, int64_t offset)
     log->next = from;
     rd_kafka_assign(log->client.rk, NULL);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, s->conf->erase_topic, 0)->offset = from >= 0 ? from : RD_KAFKA_OFFSET_BEGINNING;
+    rd_kafka_topic_partition_list_add(list, s->conf->erase_topic,
+                                      0)->offset = from >= 0 ? from : RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_resp_err_t code = rd_kafka_assign(log->client.rk, list);
     if (code)
         log_error(s->in->name, "topic %s cannot be read: %s", s->conf->erase_topic, rd_kafka_err2str(code));
@@ -100,7 +102,8 @@ static void on_message(struct source_kafka *s, rd_kafka_message_t *m)
     if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         on_end(s);
     } else if (m->err) {
-        log_often(LOG_WARNING, s->in->name, "topic %s: %s; trying again", s->conf->erase_topic, rd_kafka_message_errstr(m));
+        log_often(LOG_WARNING, s->in->name, "topic %s: %s; trying again", s->conf->erase_topic,
+                  rd_kafka_message_errstr(m));
     } else if (!on_request(s, m)) {
         log->held = m;
         return;
@@ -147,7 +150,7 @@ void erase_log_tick(struct source_kafka *s)
     source_ready(s);
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening --------------------------------------------------------------------------------------------------- */
 
 static void on_wakeup(void *self)
 {
@@ -178,7 +181,8 @@ int erase_log_open(struct source_kafka *s, struct error *err)
     log->next = -1;
     if (is_off(s))
         return 0;
-    log->client = (struct kafka_client){.who = s->in->name, .self = s, .on_error = on_error, .errors = s->client.errors};
+    log->client = (struct kafka_client){.who = s->in->name, .self = s, .on_error = on_error,
+                   .errors = s->client.errors};
     log->bad = metric_cell(s->in->metrics, "gait_source_kafka_bad_erasures_total", NULL);
     rd_kafka_conf_t *conf = kafka_conf_create(&s->conf->kafka, own, err);
     if (!conf)

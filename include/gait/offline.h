@@ -35,7 +35,8 @@ int32_t offline_partition_of(struct str key, int32_t partitions);
 struct offline_place {
     int64_t at, erased; /* W of the clicks and of the erasures; OFFSET_NONE = not there */
 };
-typedef int offline_record(void *self, struct str name, const uint8_t *bytes, size_t n, int64_t ttl_ms, struct error *err);
+typedef int offline_record(void *self, struct str name, const uint8_t *bytes, size_t n, int64_t ttl_ms,
+                           struct error *err);
 
 int offline_place(struct offline *o, int32_t partition, struct offline_place *place, struct error *err);
 /* Take the fence, so that whoever had it can write no more, and set both W (OFFSET_NONE removes one). */
