@@ -25,6 +25,7 @@ import tempfile
 import threading
 import time
 
+import redis as client_library
 from confluent_kafka import KafkaException, Producer
 
 import servers
@@ -64,10 +65,10 @@ class Feeder(threading.Thread):
         self.failed = self.failed or error
 
 
-def config(kafka, redis, name, model, delivery):
+def config(kafka, redis, name, model, delivery, topic="chaos.clicks"):
     made = shop.config(kafka, name, model, {"redis": {"port": redis.port, "prefix": name, "timeout_ms": "2s"}}, delivery=delivery,
                        save_ms="500ms")
-    made["source"]["kafka"]["topic"] = "chaos.clicks"
+    made["source"]["kafka"]["topic"] = topic
     made["source"]["kafka"]["settings"] = {"session.timeout.ms": str(SESSION_MS)}
     made["sink"]["kafka"]["transaction_timeout_ms"] = "3s"
     made["sink"]["redis"] = {"port": redis.port, "prefix": name, "every_ms": "50ms", "timeout_ms": "2s"}
@@ -142,14 +143,14 @@ class Chaos:
         self.later(self.rng.uniform(0, 3), lambda: self.kafka.start(wait=False))
 
 
-def finished(kafka, redis, name):
+def finished(kafka, redis, name, topic="chaos.clicks"):
     """Everything is read, its outputs are committed, and the records contain it."""
     try:
-        ends = kafka.ends("chaos.clicks")
-        committed = kafka.committed(f"{name}.group", "chaos.clicks")
+        ends = kafka.ends(topic)
+        committed = kafka.committed(f"{name}.group", topic)
         saved = {p: int(redis.client().get(f"{name}:{{{p}}}:at") or -1) for p in ends}
         return ends if committed == saved == ends else None
-    except (KafkaException, ConnectionError):
+    except (KafkaException, client_library.RedisError):
         return None
 
 
@@ -161,7 +162,6 @@ def mask(record):
 
 def everything(kafka, redis, name, delivery):
     """What is there in the end, by kind; and how often an output is there more than once."""
-    import redis as client_library
     client = client_library.Redis(port=redis.port)
     found = {"records": {}, "hashes": {}, "scores": {}, "alerts": {}}
     for key in client.scan_iter(f"{name}:{{*}}:u:*".encode(), count=1000):

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -249,6 +250,80 @@ class Redis(Process):
             return self.client().ping()
         except redis.exceptions.RedisError:
             return False
+
+
+class Forwarder:
+    """A TCP port that leads to another one: it can be led elsewhere, cut in the middle of what flows, or answer itself."""
+
+    def __init__(self, target):
+        self.target, self.answer, self.cut_after, self.cuts = target, None, None, 0
+        self.pairs = set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        try:
+            if self.answer is not None:
+                client.recv(65536)
+                client.sendall(self.answer)
+                client.recv(65536)
+                client.close()
+                return
+            server = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            client.close()
+            return
+        pair = (client, server)
+        self.pairs.add(pair)
+        threading.Thread(target=self.copy, args=(server, client, pair), daemon=True).start()
+        self.copy(client, server, pair, True)
+
+    def copy(self, source, sink, pair, counts=False):
+        """Bytes towards the target count: after cut_after of them everything is cut, whatever was meant to follow."""
+        try:
+            while data := source.recv(4096):
+                if counts and self.cut_after is not None:
+                    self.cut_after -= len(data)
+                    if self.cut_after <= 0:
+                        self.cut_after = None
+                        self.cuts += 1
+                        sink.sendall(data[:len(data) // 2])
+                        self.cut()
+                        return
+                sink.sendall(data)
+        except OSError:
+            pass
+        self.close(pair)
+
+    def close(self, pair):
+        self.pairs.discard(pair)
+        for end in pair:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
+
+    def cut(self):
+        for pair in list(self.pairs):
+            self.close(pair)
+
+    def lead_to(self, target):
+        self.target = target
+        self.cut()
+
+    def end(self):
+        self.listener.close()
+        self.cut()
 
 
 class Gaitd(Process):
