@@ -120,13 +120,14 @@ static redisContext *redis_open(const struct instance *store, struct error *err)
     return NULL;
 }
 
-/* As many as the store's description of itself says. */
+/* As many as the store's description of itself says. HMGET, since the daemons' Redis user may do that, but not HGET. */
 static int partitions_of(redisContext *c, const char *prefix, int64_t *partitions, struct error *err)
 {
     redisReply *reply;
-    if (ask(c, &reply, err, "HGET %s:meta partitions", prefix) < 0)
+    if (ask(c, &reply, err, "HMGET %s:meta partitions", prefix) < 0)
         return -1;
-    *partitions = reply->type == REDIS_REPLY_STRING ? strtoll(reply->str, NULL, 10) : 0;
+    const redisReply *value = reply->type == REDIS_REPLY_ARRAY && reply->elements == 1 ? reply->element[0] : NULL;
+    *partitions = value && value->type == REDIS_REPLY_STRING ? strtoll(value->str, NULL, 10) : 0;
     freeReplyObject(reply);
     if (*partitions < 1 || *partitions > PARTITIONS_MAX)
         *partitions = PARTITIONS_MAX; /* not said: an answer for a key that is not there is short */

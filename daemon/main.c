@@ -23,7 +23,7 @@ static const struct command commands[] = {
     {"eval", cmd_eval, "say how good a model is on events it has not seen"},
     {"user", cmd_user, "erase a user"},
     {"state", cmd_state, "look at the records, save and restore them, go back in the log"},
-    {"model", cmd_model, "show, run, import or export a model file"},
+    {"model", cmd_model, "show, run, import, export, install a model file; roll back"},
     {"explain", cmd_explain, "say which events and features made a user's score"},
 };
 
