@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_kafka.py - the daemon between real topics: what goes in, what comes out, and what happens when a broker is
 missing, late, restarted or unwilling."""
+import copy
 import json
 import signal
 import time
@@ -71,7 +72,9 @@ def test_sigterm_under_load_drains_and_loses_nothing(kafka, gaitd, model, name, 
     events = shop.clicks(60000, 500)
     kafka.produce(f"{name}.clicks", events)
     config = shop.config(kafka, name, model, {"memory": {"snapshot": str(tmp_path / "snapshot")}})
-    daemon = gaitd(config).start()
+    slow = copy.deepcopy(config)  # a thousand messages each tenth of a second: not done before the signal comes
+    slow["sink"]["kafka"].update(queue_messages=1000, linger_ms="100ms")
+    daemon = gaitd(slow).start()
     daemon.wait_events(2000)
     begun = time.monotonic()
     assert daemon.terminate(10) == 0
