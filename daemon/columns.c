@@ -92,12 +92,6 @@ const char *columns_name(const struct columns *c, uint32_t id)
     return c->at[id].name;
 }
 
-const char *columns_help(const struct columns *c, uint32_t id)
-{
-    assert(id < c->n);
-    return c->at[id].help;
-}
-
 uint32_t columns_count(const struct columns *c)
 {
     return c->n;

@@ -403,11 +403,6 @@ bool redis_up(const struct redis *r)
     return r->state == UP;
 }
 
-size_t redis_in_flight(const struct redis *r)
-{
-    return r->in_flight;
-}
-
 /* ---- making and ending ------------------------------------------------------------------------------------------ */
 
 int redis_script(struct redis *r, const char *text)

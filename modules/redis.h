@@ -68,7 +68,6 @@ void redis_destroy(struct redis **redis); /* requests in flight are answered wit
 int redis_script(struct redis *redis, const char *text); /* before the first tick; its number for redis_begin_script */
 void redis_tick(struct redis *redis);     /* every FLOW_TICK: time-outs, reconnection */
 bool redis_up(const struct redis *redis);
-size_t redis_in_flight(const struct redis *redis);
 
 /* Put a command together, then send it. Only while redis_up(). */
 void redis_begin(struct redis *redis, const char *command);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sim.c - the simulator: three gaitd with the real engine and the real modules between source and sink, in a data
 // centre that lives in sim_world.c. A seed draws a log of clicks and a history of faults; then everything heals, and
-// records and outputs must equal the oracle's bit for bit: each output exactly once, or none missing when at least
-// once.
+// records and outputs must equal the oracle's bit for bit: each output once, or, at least once, none missing.
 //
 //   sim [--seeds N] [--from N] [--bug NAME] [--verbose]   a failing seed alone: sim --from SEED --seeds 1
 //   sim --prove [--seeds N]                               each of the planted bugs must be found within so many seeds
@@ -398,20 +397,18 @@ static void say_state(const struct world *w)
     for (int i = 0; i < MEMBERS; i++) {
         const struct member *m = &w->members[i];
         const struct engine *e = m->engine;
-        world_say(w, "member %d: phase %d, %u batches wait (first: %u loads), batch %llu durable %llu, Redis %zu "
-                  "broker %zu", i, e->phase, e->queue_n, e->queue_n ? e->queue[0]->batch.loads : 0,
-                  (unsigned long long)e->seq, (unsigned long long)e->durable_seq, m->redis.end - m->redis.first,
-                  m->broker.end - m->broker.first);
-        for (size_t p = 0; p < e->partitions_n; p++)
+        world_say(w, "member %d: phase %d, %u wait (first: %u loads), batch %lld durable %lld, Redis %zu broker %zu", i,
+                  e->phase, e->queue_n, e->queue_n ? e->queue[0]->batch.loads : 0, (long long)e->seq,
+                  (long long)e->durable_seq, m->redis.end - m->redis.first, m->broker.end - m->broker.first);
+        for (size_t k = 0; k < e->partitions_n; k++) {
+            const struct partition *p = e->partitions[k];
             world_say(w, "  partition %d: state %d, in work %u, read %lld, applied %lld, save %d, reading %d at %lld",
-                      e->partitions[p]->id, e->partitions[p]->state, e->partitions[p]->in_work,
-                      (long long)e->partitions[p]->read_next, (long long)e->partitions[p]->applied_next,
-                      e->partitions[p]->save != NULL, m->held[e->partitions[p]->id].reading,
-                      (long long)m->held[e->partitions[p]->id].position);
+                      p->id, p->state, p->in_work, (long long)p->read_next, (long long)p->applied_next,
+                      p->save != NULL, m->held[p->id].reading, (long long)m->held[p->id].position);
+        }
     }
     for (int p = 0; p < PARTITIONS; p++)
-        world_say(w, "partition %d: owner %d, target %d, %lld events", p, w->owner[p], w->target[p],
-                  (long long)w->log_n[p]);
+        world_say(w, "partition %d: owner %d, target %d, %d events", p, w->owner[p], w->target[p], (int)w->log_n[p]);
 }
 
 /* NULL when it came to rest, else what did not. */
@@ -591,8 +588,7 @@ int main(int argc, char **argv)
         else if (c == 'p')
             proving = true;
         if (c == '?' || bug < 0) {
-            fprintf(stderr,
-                    "Usage: sim [--seeds N] [--from SEED] [--bug NAME] [--verbose] | sim --prove [--seeds N]\n");
+            fputs("Usage: sim [--seeds N] [--from SEED] [--bug NAME] [--verbose] | sim --prove [--seeds N]\n", stderr);
             return 2;
         }
     }

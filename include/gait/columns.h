@@ -25,7 +25,6 @@ int columns_place(const struct columns *columns, uint32_t id);
 /* For error texts: the announced name that is nearest; NULL when none is near. */
 const char *columns_nearest(const struct columns *columns, const char *name);
 const char *columns_name(const struct columns *columns, uint32_t id);
-const char *columns_help(const struct columns *columns, uint32_t id);
 uint32_t columns_count(const struct columns *columns); /* announced; ids are below it */
 uint32_t columns_width(const struct columns *columns); /* doubles in a row */
 
