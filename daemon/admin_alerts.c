@@ -138,6 +138,10 @@ static json_t *interests_json(const struct admin *a)
         now += all[id].now;
         before += all[id].before;
     }
+    for (uint32_t id = 0; all && id < classes && now == 0; id++)
+        all[id].now = all[id].before; /* nothing of late: what the hour was like, without comparison */
+    bool quiet = now == 0;
+    now = quiet ? before : now;
     for (uint32_t id = 0; all && id < classes; id++) {
         all[id].now = now > 0 ? all[id].now / now : 0;
         all[id].before = before > 0 ? all[id].before / before : 0;
@@ -145,7 +149,7 @@ static json_t *interests_json(const struct admin *a)
     if (all)
         qsort(all, classes, sizeof *all, by_share);
     for (uint32_t i = 0; all && i < classes && i < INTERESTS_SHOWN && all[i].now > 0; i++)
-        json_array_append_new(json, interest_json(a, m, &all[i], before > 0));
+        json_array_append_new(json, interest_json(a, m, &all[i], before > 0 && !quiet));
     free(all);
     return json;
 }
