@@ -168,6 +168,7 @@ tidy:
 
 pages: $(B)/gaitd
 	tests/docs.sh $(B)/gaitd
+	tests/boards.py
 
 # Each fuzz_*.c for its share of FUZZ_SECONDS, under the sanitizers, by clang's libFuzzer.
 FUZZERS := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/fuzz_*.c))
