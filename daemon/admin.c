@@ -31,7 +31,7 @@ const struct metric admin_metrics[] = {
     {NULL, 0, NULL, NULL},
 };
 
-/* ---- the loop ----------------------------------------------------------------------------------------------------- */
+/* ---- the loop ----------------------------------------------------------------------------------------------- */
 
 /* MHD does what is ready, and says when it wants to be called again at the latest. */
 static void run_daemon(struct admin *a)
@@ -64,7 +64,7 @@ static void on_turn(struct ev_loop *loop, ev_timer *w, int events)
     run_daemon(w->data);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------------------------------------------- */
 
 static unsigned open_connections(const struct admin *a)
 {
@@ -141,7 +141,7 @@ static void close_overdue(struct admin *a)
     }
 }
 
-/* ---- opening ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------------------------------------ */
 
 static int listen_now(struct admin *a, struct error *err)
 {

@@ -7,9 +7,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { ALERTS_DEFAULT = 100, INTERESTS_SHOWN = 40, RECENT_MINUTES = 5, RULE_MAX = 128 };
+enum { ALERTS_DEFAULT = 100, INTERESTS_SHOWN = 40, RECENT_MINUTES = 5 };
 
-/* ---- alerts: they are JSON texts already, so they are only strung together -------------------------------------- */
+/* ---- alerts: they are JSON texts already, so they are only strung together ---------------------------------- */
 
 /* -1 when `limit` is no number from 1 to WATCH_ALERTS. */
 static int read_limit(struct admin_request *r)
@@ -28,7 +28,7 @@ static int read_limit(struct admin_request *r)
 enum MHD_Result admin_get_alerts(struct admin_request *r)
 {
     const struct watch *w = r->admin->watch;
-    char user_text[ADMIN_ID_MAX + 1], rule_text[RULE_MAX];
+    char user_text[ADMIN_ID_MAX + 1], rule_text[ADMIN_ID_MAX + 1];
     int limit = read_limit(r), by_user = admin_query(r, "user", user_text, sizeof user_text);
     int by_rule = admin_query(r, "rule", rule_text, sizeof rule_text);
     if (limit < 0)
@@ -55,7 +55,7 @@ enum MHD_Result admin_get_alerts(struct admin_request *r)
     return admin_answer_text(r, "application/json", text, n);
 }
 
-/* ---- funnel ------------------------------------------------------------------------------------------------------- */
+/* ---- funnel ------------------------------------------------------------------------------------------------- */
 
 static json_t *funnel_json(const struct admin *a)
 {
@@ -76,7 +76,7 @@ static json_t *funnel_json(const struct admin *a)
     return json;
 }
 
-/* ---- interests ---------------------------------------------------------------------------------------------------- */
+/* ---- interests ---------------------------------------------------------------------------------------------- */
 
 struct interest {
     uint32_t id;

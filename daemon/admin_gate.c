@@ -66,7 +66,7 @@ void admin_deny(struct admin *a, const char *reason)
     metric_add(metric_cell(a->engine->metrics, "gait_admin_denied_total", reason), 1);
 }
 
-/* ---- who it is ---------------------------------------------------------------------------------------------------- */
+/* ---- who it is ---------------------------------------------------------------------------------------------- */
 
 /* Fills r->who and returns a hash of the address: of IPv6 the network, since one machine has very many of the rest. */
 static uint64_t identify(struct admin_request *r)
@@ -117,7 +117,7 @@ static bool certificate_valid(struct admin_request *r)
     return ok;
 }
 
-/* ---- pages of foreign sites --------------------------------------------------------------------------------------- */
+/* ---- pages of foreign sites --------------------------------------------------------------------------------- */
 
 /* A name that is not ours may point at this machine because a foreign site's owner wants it to (DNS rebinding). An
  * address in numbers, or localhost, cannot. */
@@ -146,7 +146,7 @@ static bool from_foreign_page(struct admin_request *r, const char *host)
     return !slashes || !host || strcasecmp(slashes + 3, host) != 0;
 }
 
-/* ---- the gate ----------------------------------------------------------------------------------------------------- */
+/* ---- the gate ----------------------------------------------------------------------------------------------- */
 
 static bool refuse_slowly(struct admin_request *r, const char *reason, uint64_t wait_ms, enum MHD_Result *result)
 {

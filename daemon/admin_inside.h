@@ -82,7 +82,7 @@ struct admin {
     struct metric_cell *m_open, *m_refused, *m_streams, *m_streams_dropped, *m_audit_failed;
 };
 
-/* ---- admin_answer.c: every answer goes out by one of these ------------------------------------------------------ */
+/* ---- admin_answer.c: every answer goes out by one of these -------------------------------------------------- */
 enum MHD_Result admin_answer_json(struct admin_request *r, unsigned status, json_t *json); /* takes the reference */
 enum MHD_Result admin_answer_error(struct admin_request *r, unsigned status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -94,7 +94,7 @@ void admin_headers(struct MHD_Response *response, const char *type);
 json_t *admin_number(double value);        /* null when it is not finite */
 json_t *admin_string(struct str text);     /* what is not UTF-8 becomes U+FFFD */
 
-/* ---- a request --------------------------------------------------------------------------------------------------- */
+/* ---- a request ---------------------------------------------------------------------------------------------- */
 enum admin_access {
     ADMIN_PROBE,                         /* health: anybody, as often as they like */
     ADMIN_PAGE,                          /* the dashboard's files, which hold no data: anybody */
@@ -140,7 +140,7 @@ int64_t admin_unescape(const char *text, size_t len, char *out, size_t cap);
 /* Let MHD go on soon: a suspended connection was resumed. */
 void admin_turn_soon(struct admin *a);
 
-/* ---- admin_gate.c ------------------------------------------------------------------------------------------------ */
+/* ---- admin_gate.c ------------------------------------------------------------------------------------------- */
 /* False when it has answered itself: too many requests, no or a wrong token, a foreign page, no client certificate. */
 bool admin_gate(struct admin_request *r, enum admin_access access, const char *method, enum MHD_Result *result);
 void admin_deny(struct admin *a, const char *reason); /* counts */
@@ -149,7 +149,7 @@ bool admin_client_spend(struct admin *a, struct admin_client *client, uint64_t n
 struct admin_client *admin_client_find(struct admin *a, uint64_t address, uint64_t now_ms);
 uint64_t admin_client_wrong(struct admin_client *client, uint64_t now_ms); /* until when it is blocked */
 
-/* ---- admin_listen.c ---------------------------------------------------------------------------------------------- */
+/* ---- admin_listen.c ----------------------------------------------------------------------------------------- */
 /* What `listen` says. -1 with a text. */
 struct admin_address {
     bool off, is_unix, loopback;
@@ -160,22 +160,22 @@ struct admin_address {
 int admin_address(const char *listen, struct admin_address *address, struct error *err);
 int admin_listen(const struct admin_address *address, struct error *err); /* the descriptor, or -1 with a text */
 
-/* ---- admin_rates.c ----------------------------------------------------------------------------------------------- */
+/* ---- admin_rates.c ------------------------------------------------------------------------------------------ */
 void admin_rates_begin(struct admin *a);
 void admin_rates_second(struct admin *a);
 double admin_rates_quantile_ms(const struct admin *a, bool end_to_end, double q); /* NaN when nothing came */
 const struct admin_sample *admin_rates_latest(const struct admin *a);
 
-/* ---- admin_audit.c ----------------------------------------------------------------------------------------------- */
+/* ---- admin_audit.c ------------------------------------------------------------------------------------------ */
 int admin_audit_open(struct admin *a, struct error *err);
 void admin_audit(struct admin_request *r, const char *what, const char *about, bool ok, const char *result);
 
-/* ---- admin_stream.c ---------------------------------------------------------------------------------------------- */
+/* ---- admin_stream.c ----------------------------------------------------------------------------------------- */
 enum MHD_Result admin_get_stream(struct admin_request *r);
 void admin_streams_tick(struct admin *a);
 void admin_streams_end(struct admin *a);   /* all of them, at the end */
 
-/* ---- the calls --------------------------------------------------------------------------------------------------- */
+/* ---- the calls ---------------------------------------------------------------------------------------------- */
 json_t *admin_status_json(struct admin *a);
 json_t *admin_shop_json(struct admin *a);
 enum MHD_Result admin_get_livez(struct admin_request *r);

@@ -27,7 +27,7 @@ const struct admin_route admin_routes[] = {
     {.method = NULL},
 };
 
-/* ---- parameters --------------------------------------------------------------------------------------------------- */
+/* ---- parameters --------------------------------------------------------------------------------------------- */
 
 static int hex_digit(char c)
 {
@@ -60,7 +60,7 @@ int admin_query(struct admin_request *r, const char *name, char *buf, size_t cap
     return 1;
 }
 
-/* ---- routes ------------------------------------------------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------------------------------------------- */
 
 /* True when the path is the route's; then its id, still escaped, is in `id`. */
 static bool route_matches(const struct admin_route *route, const char *path, struct str *id)
@@ -121,10 +121,11 @@ static enum MHD_Result begin(struct admin_request *r, const char *path, const ch
         return admin_answer_error(r, MHD_HTTP_NOT_FOUND, "there is no such path; /api/openapi.json lists them");
     if (id.at) {
         int64_t n = admin_unescape(id.at, id.len, r->id, ADMIN_ID_MAX);
-        if (n < 1 || memchr(r->id, 0, (size_t)n) || n > r->admin->engine->conf.user_id_bytes)
-            return admin_answer_error(r, MHD_HTTP_BAD_REQUEST, "the user id has to be percent-encoded, without NUL, and of "
-                                      "at most %lld bytes (engine.user_id_bytes)",
+        if (n > r->admin->engine->conf.user_id_bytes)
+            return admin_answer_error(r, MHD_HTTP_NOT_FOUND, "no user id is longer than %lld bytes (engine.user_id_bytes)",
                                       (long long)r->admin->engine->conf.user_id_bytes);
+        if (n < 1 || memchr(r->id, 0, (size_t)n))
+            return admin_answer_error(r, MHD_HTTP_BAD_REQUEST, "the user id has to be percent-encoded and without NUL");
         r->id_len = (uint32_t)n;
         r->id[n] = 0;
     }

@@ -23,7 +23,7 @@ static void count_call(struct admin_request *r, const char *call)
     metric_add(metric_cell(r->admin->engine->metrics, "gait_admin_requests_total", call), 1);
 }
 
-/* ---- health and metrics ------------------------------------------------------------------------------------------- */
+/* ---- health and metrics ------------------------------------------------------------------------------------- */
 
 /* It answers, so the loop turns. */
 enum MHD_Result admin_get_livez(struct admin_request *r)
@@ -61,7 +61,7 @@ enum MHD_Result admin_get_metrics(struct admin_request *r)
     return admin_answer_text(r, "text/plain; version=0.0.4; charset=utf-8", text, n);
 }
 
-/* ---- status ------------------------------------------------------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------------------------------------------- */
 
 static json_t *offset_json(int64_t offset)
 {
@@ -196,7 +196,7 @@ enum MHD_Result admin_get_status(struct admin_request *r)
     return admin_answer_json(r, MHD_HTTP_OK, admin_status_json(r->admin));
 }
 
-/* ---- history: columns, oldest first ------------------------------------------------------------------------------- */
+/* ---- history: columns, oldest first ------------------------------------------------------------------------- */
 
 static void history_column(const struct admin_rates *rates, json_t *json, const char *name, size_t offset)
 {
@@ -229,7 +229,7 @@ enum MHD_Result admin_get_history(struct admin_request *r)
     return admin_answer_json(r, MHD_HTTP_OK, json);
 }
 
-/* ---- models ------------------------------------------------------------------------------------------------------- */
+/* ---- models ------------------------------------------------------------------------------------------------- */
 
 static json_t *text_as_json(const char *text)
 {
@@ -302,7 +302,7 @@ enum MHD_Result admin_get_models(struct admin_request *r)
     return admin_answer_json(r, MHD_HTTP_OK, json_pack("{s:o}", "models", models));
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------------ */
+/* ---- changes ------------------------------------------------------------------------------------------------ */
 
 enum MHD_Result admin_post_reload(struct admin_request *r)
 {

@@ -13,7 +13,7 @@
 
 enum { ALERTS_SHOWN = 10, INTERESTS_SHOWN = 10 };
 
-/* ---- what the record says ----------------------------------------------------------------------------------------- */
+/* ---- what the record says ----------------------------------------------------------------------------------- */
 
 /* The ring keeps hashes of names; the model's vocabularies know most of the names. */
 static json_t *name_json(const struct model *m, enum model_field field, uint32_t hash)
@@ -159,7 +159,7 @@ static json_t *user_json(const struct admin *a, struct user *user, bool loaded)
     return json;
 }
 
-/* ---- the calls ---------------------------------------------------------------------------------------------------- */
+/* ---- the calls ---------------------------------------------------------------------------------------------- */
 
 /* The record is here: keep what the answer needs, and let the connection go on. */
 static void resume(struct admin_request *r)
