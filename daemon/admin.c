@@ -16,14 +16,15 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { ACCEPTS_AT_ONCE = 64, RETRY_S = 5, TOKEN_MIN = 16, FILE_MAX = 1 << 20, PRIORITY = -1, CONNECTION_MEMORY = 32 << 10 };
+enum { ACCEPTS_AT_ONCE = 64, RETRY_S = 5, TOKEN_MIN = 16, FILE_MAX = 1 << 20, PRIORITY = -1 };
+enum { CONNECTION_MEMORY = 32 << 10 };
 
 const struct metric admin_metrics[] = {
     {"gait_build_info", METRIC_GAUGE, "version,compiler,libmicrohttpd", "1; the labels say what is running."},
-    {"gait_admin_requests_total", METRIC_COUNTER, "call", "Requests that reached a call of the admin server, by its path."},
-    {"gait_admin_denied_total", METRIC_COUNTER, "reason", "Requests and connections refused: token, paused (after wrong "
-     "tokens), rate, connections, host, origin, certificate, body."},
-    {"gait_admin_timeouts_total", METRIC_COUNTER, NULL, "Connections closed because a request took too long or none came."},
+    {"gait_admin_requests_total", METRIC_COUNTER, "call", "Requests that reached a call, by its path."},
+    {"gait_admin_denied_total", METRIC_COUNTER, "reason", "Requests and connections refused: token, paused (after "
+     "wrong tokens), rate, connections, host, origin, certificate, body."},
+    {"gait_admin_timeouts_total", METRIC_COUNTER, NULL, "Connections closed: a request took too long, or none came."},
     {"gait_admin_connections", METRIC_GAUGE, NULL, "Open connections of the admin server."},
     {"gait_admin_streams", METRIC_GAUGE, NULL, "Listeners of /api/stream."},
     {"gait_admin_streams_dropped_total", METRIC_COUNTER, NULL, "Listeners dropped because they read too slowly."},
@@ -207,8 +208,8 @@ static int check_tls(const struct admin *a, struct error *err)
     gnutls_certificate_allocate_credentials(&credentials);
     int rc = gnutls_certificate_set_x509_key_mem(credentials, &certificate, &key, GNUTLS_X509_FMT_PEM);
     if (rc < 0)
-        error_set(err, "admin.tls_certificate, admin.tls_key: %s with %s: %s", a->conf->tls_certificate, a->conf->tls_key,
-                  gnutls_strerror(rc));
+        error_set(err, "admin.tls_certificate, admin.tls_key: %s with %s: %s", a->conf->tls_certificate,
+                  a->conf->tls_key, gnutls_strerror(rc));
     if (rc >= 0 && a->tls_client_ca) {
         gnutls_datum_t ca = {(unsigned char *)a->tls_client_ca, (unsigned)strlen(a->tls_client_ca)};
         rc = gnutls_certificate_set_x509_trust_mem(credentials, &ca, GNUTLS_X509_FMT_PEM);
@@ -227,16 +228,16 @@ static int read_settings(struct admin *a, struct error *err)
         return -1;
     a->loopback = address.loopback;
     if (conf->token && strlen(conf->token) < TOKEN_MIN)
-        return error_set(err, "admin.token: %zu characters are too few to be safe; at least %d, e.g. from openssl rand -hex 32",
-                         strlen(conf->token), TOKEN_MIN);
+        return error_set(err, "admin.token: %zu characters are too few to be safe; at least %d, for example from "
+                         "openssl rand -hex 32", strlen(conf->token), TOKEN_MIN);
     if (!conf->tls_certificate != !conf->tls_key)
         return error_set(err, "admin.%s is set without admin.%s", conf->tls_key ? "tls_key" : "tls_certificate",
                          conf->tls_key ? "tls_certificate" : "tls_key");
     if (conf->tls_client_ca && !conf->tls_certificate)
         return error_set(err, "admin.tls_client_ca needs admin.tls_certificate and admin.tls_key");
     if (!address.off && !address.loopback && !conf->token && !conf->tls_client_ca)
-        return error_set(err, "admin.listen: %s can be reached from other machines; set admin.token or admin.tls_client_ca, "
-                         "or listen on 127.0.0.1 or on a unix: socket", conf->listen);
+        return error_set(err, "admin.listen: %s can be reached from other machines; set admin.token or "
+                         "admin.tls_client_ca, or listen on 127.0.0.1 or on a unix: socket", conf->listen);
     if ((conf->tls_certificate && !(a->tls_certificate = read_file("tls_certificate", conf->tls_certificate, err))) ||
         (conf->tls_key && !(a->tls_key = read_file("tls_key", conf->tls_key, err))) ||
         (conf->tls_client_ca && !(a->tls_client_ca = read_file("tls_client_ca", conf->tls_client_ca, err))))
@@ -286,7 +287,8 @@ static int start_daemon(struct admin *a, struct error *err)
     a->daemon = MHD_start_daemon(flags, 0, NULL, NULL, admin_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
                                  MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (!a->daemon)
-        return error_set(err, "admin: libmicrohttpd cannot start%s", a->tls_certificate ? " (is it built with TLS?)" : "");
+        return error_set(err, "admin: libmicrohttpd cannot start%s",
+                         a->tls_certificate ? " (is it built with TLS?)" : "");
     ev_io_init(&a->ready, on_ready, MHD_get_daemon_info(a->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, EV_READ);
     ev_set_priority(&a->ready, PRIORITY);
     a->ready.data = a;

@@ -36,7 +36,8 @@ enum MHD_Result admin_get_alerts(struct admin_request *r)
     if (by_user < 0 || by_rule < 0)
         return admin_answer_error(r, MHD_HTTP_BAD_REQUEST, "%s is not percent-encoded as it should be, or too long",
                                   by_user < 0 ? "user" : "rule");
-    struct str user = by_user ? str_of(user_text) : (struct str){0}, rule = by_rule ? str_of(rule_text) : (struct str){0};
+    struct str user = by_user ? str_of(user_text) : (struct str){0};
+    struct str rule = by_rule ? str_of(rule_text) : (struct str){0};
     char *text = NULL;
     size_t n = 0;
     FILE *out = open_memstream(&text, &n);
@@ -157,8 +158,8 @@ static json_t *interests_json(const struct admin *a)
 json_t *admin_shop_json(struct admin *a)
 {
     uint32_t minutes = watch_minutes(a->watch);
-    return json_pack("{s:i,s:i,s:o,s:o}", "minutes", (int)minutes, "recent_minutes", (int)recent_minutes(minutes), "funnel",
-                     funnel_json(a), "interests", interests_json(a));
+    return json_pack("{s:i,s:i,s:o,s:o}", "minutes", (int)minutes, "recent_minutes", (int)recent_minutes(minutes),
+                     "funnel", funnel_json(a), "interests", interests_json(a));
 }
 
 enum MHD_Result admin_get_shop(struct admin_request *r)

@@ -18,7 +18,8 @@ int admin_audit_open(struct admin *a, struct error *err)
     return 0;
 }
 
-/* A full disk does not undo the change and does not stop the daemon: it is counted and said, and the log has the line. */
+/* A full disk does not undo the change and does not stop the daemon: it is counted and said, and the log has the
+ * line. */
 void admin_audit(struct admin_request *r, const char *what, const char *about, bool ok, const char *result)
 {
     struct admin *a = r->admin;

@@ -196,7 +196,8 @@ bool admin_gate(struct admin_request *r, enum admin_access access, const char *m
     bool changes = strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
     if (rebound || (changes && from_foreign_page(r, host))) {
         admin_deny(a, rebound ? "host" : "origin");
-        *result = admin_answer_error(r, MHD_HTTP_FORBIDDEN, rebound ? "this host name is not the daemon's: use its address"
+        *result = admin_answer_error(r, MHD_HTTP_FORBIDDEN, rebound
+                                     ? "this host name is not the daemon's: use its address"
                                      : "changes are not taken from pages of other sites");
         return false;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* admin_inside.h - the admin server's parts. One way down:
  *
- *   admin.c (server on the loop) → admin_request.c (routes, answers' frame) → admin_{status,users,alerts,…}.c (the calls)
+ *   admin.c (server on the loop) → admin_request.c (routes) → admin_{status,users,alerts,…}.c (the calls)
  *        → admin_gate.c (who may), admin_stream.c (listeners), admin_answer.c (JSON out), admin_audit.c */
 #ifndef GAIT_ADMIN_INSIDE_H
 #define GAIT_ADMIN_INSIDE_H

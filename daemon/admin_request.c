@@ -31,7 +31,8 @@ const struct admin_route admin_routes[] = {
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    int letter = c | 0x20;
+    return c >= '0' && c <= '9' ? c - '0' : letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
 int64_t admin_unescape(const char *text, size_t len, char *out, size_t cap)
@@ -69,7 +70,8 @@ static bool route_matches(const struct admin_route *route, const char *path, str
     *id = (struct str){0};
     if (!route->after)
         return strcmp(path, route->before) == 0;
-    if (len <= before + after || strncmp(path, route->before, before) != 0 || strcmp(path + len - after, route->after) != 0)
+    if (len <= before + after || strncmp(path, route->before, before) != 0 ||
+        strcmp(path + len - after, route->after) != 0)
         return false;
     *id = (struct str){path + before, (uint32_t)(len - before - after)};
     return !memchr(id->at, '/', id->len);
@@ -122,8 +124,8 @@ static enum MHD_Result begin(struct admin_request *r, const char *path, const ch
     if (id.at) {
         int64_t n = admin_unescape(id.at, id.len, r->id, ADMIN_ID_MAX);
         if (n > r->admin->engine->conf.user_id_bytes)
-            return admin_answer_error(r, MHD_HTTP_NOT_FOUND, "no user id is longer than %lld bytes (engine.user_id_bytes)",
-                                      (long long)r->admin->engine->conf.user_id_bytes);
+            return admin_answer_error(r, MHD_HTTP_NOT_FOUND, "no user id is longer than %lld bytes "
+                                      "(engine.user_id_bytes)", (long long)r->admin->engine->conf.user_id_bytes);
         if (n < 1 || memchr(r->id, 0, (size_t)n))
             return admin_answer_error(r, MHD_HTTP_BAD_REQUEST, "the user id has to be percent-encoded and without NUL");
         r->id_len = (uint32_t)n;

@@ -100,7 +100,8 @@ static json_t *table_json(const struct engine *e)
     size_t slot = users_slot_bytes(e->users);
     json_t *json = json_object();
     json_object_set_new(json, "users", json_integer((json_int_t)users_count(e->users)));
-    json_object_set_new(json, "unsaved_users", json_integer((json_int_t)(users_count(e->users) - users_clean(e->users))));
+    json_object_set_new(json, "unsaved_users",
+                        json_integer((json_int_t)(users_count(e->users) - users_clean(e->users))));
     json_object_set_new(json, "used_bytes", json_integer((json_int_t)(users_slots_used(e->users) * slot)));
     json_object_set_new(json, "limit_bytes", json_integer((json_int_t)(users_slots(e->users) * slot)));
     json_object_set_new(json, "record_bytes", json_integer((json_int_t)slot));
@@ -111,7 +112,8 @@ static json_t *latency_json(const struct admin *a, bool end_to_end)
 {
     json_t *json = json_object();
     for (size_t i = 0; i < QUANTILES; i++)
-        json_object_set_new(json, quantile_names[i], admin_number(admin_rates_quantile_ms(a, end_to_end, quantiles[i])));
+        json_object_set_new(json, quantile_names[i],
+                            admin_number(admin_rates_quantile_ms(a, end_to_end, quantiles[i])));
     return json;
 }
 
@@ -125,7 +127,8 @@ static json_t *stages_json(const struct admin *a)
     json_t *json = json_object();
     for (size_t i = 0; i < STAGES; i++)
         json_object_set_new(json, stage_name((enum stage)i),
-                            admin_number(events > 0 ? 1e6 * (rates->stage_s[n][i] - rates->stage_s[t][i]) / events : NAN));
+                            admin_number(events > 0 ? 1e6 * (rates->stage_s[n][i] - rates->stage_s[t][i]) / events
+                                                    : NAN));
     return json;
 }
 
@@ -243,10 +246,12 @@ static json_t *prequential_json(const struct engine *e)
     static const char *const at[] = {"1", "5", "10", "20"};
     double n = metrics_sum(e->metrics, "gait_model_predictions_total");
     json_t *json = json_pack("{s:I}", "predictions", (json_int_t)n), *recall = json_object();
-    json_object_set_new(json, "log_loss", admin_number(n > 0 ? metrics_sum(e->metrics, "gait_model_log_loss_total") / n : NAN));
-    for (size_t i = 0; i < sizeof at / sizeof *at; i++)
-        json_object_set_new(recall, at[i], admin_number(n > 0 ? metric_cell(e->metrics, "gait_model_hits_total", at[i])->value / n
-                                                              : NAN));
+    double loss = metrics_sum(e->metrics, "gait_model_log_loss_total");
+    json_object_set_new(json, "log_loss", admin_number(n > 0 ? loss / n : NAN));
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        double hits = n > 0 ? metric_cell(e->metrics, "gait_model_hits_total", at[i])->value : 0;
+        json_object_set_new(recall, at[i], admin_number(n > 0 ? hits / n : NAN));
+    }
     json_object_set_new(json, "recall", recall);
     return json;
 }
@@ -296,7 +301,8 @@ enum MHD_Result admin_get_models(struct admin_request *r)
         json_object_set_new(json, "heads", heads_json(m));
         json_object_set_new(json, "training", text_as_json(m->training));
         json_object_set_new(json, "validation", text_as_json(m->metrics));
-        json_object_set_new(json, "live", engine_instance(a->engine, STAGE_SCORE) ? prequential_json(a->engine) : json_null());
+        bool scored = engine_instance(a->engine, STAGE_SCORE);
+        json_object_set_new(json, "live", scored ? prequential_json(a->engine) : json_null());
         json_array_append_new(models, json);
     }
     return admin_answer_json(r, MHD_HTTP_OK, json_pack("{s:o}", "models", models));

@@ -46,7 +46,8 @@ static json_t *event_json(const struct admin *a, const struct model *m, const st
 }
 
 /* Newest first. */
-static json_t *events_json(const struct admin *a, const struct instance *window, const struct model *m, struct user *user)
+static json_t *events_json(const struct admin *a, const struct instance *window, const struct model *m,
+                           struct user *user)
 {
     json_t *json = json_array();
     for (uint32_t i = window_ring_count(window, user); i-- > 0;) {
@@ -86,7 +87,8 @@ static json_t *top_json(const struct model *m, const float *p, uint32_t classes)
         if (best == classes)
             break; /* only equal ones are left */
         below = p[best];
-        json_array_append_new(json, json_pack("{s:o,s:o}", "category", admin_string(model_category_name(m, best)), "score",
+        json_array_append_new(json, json_pack("{s:o,s:o}", "category",
+                                              admin_string(model_category_name(m, best)), "score",
                                               admin_number(p[best])));
     }
     return json;
@@ -212,8 +214,10 @@ static enum MHD_Result answer_not_found(struct admin_request *r)
 {
     size_t n = r->admin->engine->partitions_n;
     if (r->overdue)
-        return admin_answer_error(r, MHD_HTTP_GATEWAY_TIMEOUT, "the store has not answered within %d s", ADMIN_LOOKUP_MS / 1000);
-    return admin_answer_error(r, MHD_HTTP_NOT_FOUND, "none of this process's %zu partitions has a record of this user", n);
+        return admin_answer_error(r, MHD_HTTP_GATEWAY_TIMEOUT, "the store has not answered within %d s",
+                                  ADMIN_LOOKUP_MS / 1000);
+    return admin_answer_error(r, MHD_HTTP_NOT_FOUND, "none of this process's %zu partitions has a record of this user",
+                              n);
 }
 
 enum MHD_Result admin_get_user(struct admin_request *r)
@@ -239,7 +243,8 @@ enum MHD_Result admin_post_erase(struct admin_request *r)
     }
     int64_t now_ms = clock_wall_ms(&a->engine->clock);
     bool ok = r->found && engine_erase(a->engine, r->partition, (struct str){r->id, r->id_len}, now_ms, OFFSET_NONE);
-    admin_audit(r, "erase", r->id, ok, ok ? "accepted" : r->found ? "too many erasures are under way" : "no such record");
+    admin_audit(r, "erase", r->id, ok,
+                ok ? "accepted" : r->found ? "too many erasures are under way" : "no such record");
     if (!r->found)
         return answer_not_found(r);
     if (!ok) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// lookup.c - one user's record for who asks from outside the flow, out of the table or, when it is not there, the store.
+// lookup.c - one user's record for who asks from outside the flow: out of the table or else of the store.
 //
-//   lookup_begin: (user, p) for every open partition p ─► in the table │ asked of the store ─► all there: `done` ─► unpinned
+//   lookup_begin: for each open partition ─► in the table │ asked of the store ─► all there: `done` ─► unpinned
 //
-// Which partition a user belongs to is the producer's secret, so each of ours is tried. Records that come from the store
+// Which partition a user belongs to is the producer's secret, so each of ours is tried. Records from the store
 // stay in the table as clean ones; those that the store does not have are taken out again. The records are pinned
 // meanwhile and count as work of their partition, so neither an eviction nor a rebalance takes them away under us.
 #include "engine.h"
