@@ -11,23 +11,36 @@ enum { FEATURES_SHOWN = 12, NAME_WIDTH = 28 };
 
 static const char *const target_names[EXPLAIN_TARGETS] = {"interest", "intent"};
 
-/* The ring keeps hashes; the vocabularies know most of the names. Without one: #hash. */
-static void name_of(const struct model *m, enum model_field field, uint32_t hash, char *text, size_t cap)
+/* The ring keeps hashes; the vocabularies know most of the names. Without text when none does. */
+static struct str name_find(const struct model *m, enum model_field field, uint32_t hash)
 {
-    snprintf(text, cap, hash ? "#%08x" : "-", hash);
     for (uint32_t i = 0; i < m->embeddings_n && hash; i++) {
         const struct model_embedding *e = &m->embeddings[i];
         int id = e->field == field ? model_vocabulary_find(&e->vocabulary, hash) : -1;
         if (id >= 0)
-            snprintf(text, cap, "%s", e->vocabulary.name[id].at);
+            return e->vocabulary.name[id];
     }
-    for (uint32_t i = 0; i < m->heads_n && *text == '#'; i++) {
+    for (uint32_t i = 0; i < m->heads_n && hash; i++) {
         const struct model_head *h = &m->heads[i];
         bool same = h->kind == MODEL_SOFTMAX && strcmp(h->target, model_field_name(field)) == 0;
         int id = same ? model_vocabulary_find(&h->vocabulary, hash) : -1;
         if (id >= 0)
-            snprintf(text, cap, "%s", h->vocabulary.name[id].at);
+            return h->vocabulary.name[id];
     }
+    return (struct str){0};
+}
+
+/* Names come from events: nothing in them may move the reader's cursor or colour the screen. */
+static void print_name(struct str name, uint32_t hash, int width, FILE *out)
+{
+    char text[NAME_WIDTH + 1];
+    uint32_t n = name.len < NAME_WIDTH ? name.len : NAME_WIDTH;
+    snprintf(text, sizeof text, hash ? "#%08x" : "-", hash);
+    for (uint32_t i = 0; i < n; i++)
+        text[i] = (unsigned char)name.at[i] < ' ' || name.at[i] == 0x7f ? '?' : name.at[i];
+    if (n)
+        text[n] = 0;
+    fprintf(out, "%-*s", width, text);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
@@ -56,16 +69,21 @@ static json_t *effects_json(const struct explanation *x, const double *effect)
     return json;
 }
 
+static json_t *name_json(const struct model *m, enum model_field field, uint32_t hash)
+{
+    struct str name = name_find(m, field, hash);
+    char unknown[16];
+    snprintf(unknown, sizeof unknown, "#%08x", hash);
+    return !hash ? json_null() : name.at ? json_stringn(name.at, name.len) : json_string(unknown);
+}
+
 static json_t *event_json(const struct explanation *x, const struct explain_event *e, const struct model *m,
                           const struct event_types *types)
 {
-    char category[256], item[256];
-    name_of(m, MODEL_CATEGORY, e->event.category, category, sizeof category);
-    name_of(m, MODEL_ITEM, e->event.item, item, sizeof item);
     json_t *json = json_pack("{s:I,s:s}", "ts", (json_int_t)e->event.ts_ms, "type",
                              e->event.type < types->n ? types->name[e->event.type] : "unknown");
-    json_object_set_new(json, "category", e->event.category ? json_string(category) : json_null());
-    json_object_set_new(json, "item", e->event.item ? json_string(item) : json_null());
+    json_object_set_new(json, "category", name_json(m, MODEL_CATEGORY, e->event.category));
+    json_object_set_new(json, "item", name_json(m, MODEL_ITEM, e->event.item));
     json_object_set_new(json, "effect", effects_json(x, e->effect));
     json_object_set_new(json, "without", scores_json(x, e->without));
     return json;
@@ -124,14 +142,14 @@ static void print_events(const struct explanation *x, const struct model *m, con
     fputc('\n', out);
     for (uint32_t e = x->events_n; e-- > 0;) {
         const struct explain_event *event = &x->events[e];
-        char when[32], category[NAME_WIDTH + 1];
+        char when[32];
         time_t seconds = (time_t)(event->event.ts_ms / 1000);
         struct tm utc = {0};
         gmtime_r(&seconds, &utc);
         strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &utc);
-        name_of(m, MODEL_CATEGORY, event->event.category, category, sizeof category);
-        fprintf(out, "%-20s %-16.16s %-*s", when,
-                event->event.type < types->n ? types->name[event->event.type] : "unknown", NAME_WIDTH, category);
+        fprintf(out, "%-20s %-16.16s ", when,
+                event->event.type < types->n ? types->name[event->event.type] : "unknown");
+        print_name(name_find(m, MODEL_CATEGORY, event->event.category), event->event.category, NAME_WIDTH, out);
         print_effects(x, event->effect, out);
         fputc('\n', out);
     }
@@ -177,8 +195,10 @@ static void print_features(const struct explanation *x, const struct model *m, F
 void explain_print(const struct explanation *x, const struct model *m, const struct event_types *types, FILE *out)
 {
     fprintf(out, "model %s", model_id(m));
-    if (x->there[EXPLAIN_INTEREST])
-        fprintf(out, ", strongest interest: %s", model_category_name(m, x->top).at);
+    if (x->there[EXPLAIN_INTEREST]) {
+        fputs(", strongest interest: ", out);
+        print_name(model_category_name(m, x->top), 0, 0, out);
+    }
     fprintf(out, "\n\n%-34s", "probability (log-odds)");
     for (int t = 0; t < EXPLAIN_TARGETS; t++)
         if (x->there[t])

@@ -5,6 +5,8 @@
 #include "onnx_fields.h"
 #include "protobuf.h"
 
+#include "gait/model.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -171,6 +173,8 @@ static int lstm_add(struct foreign *f, const struct node *node, struct error *er
 {
     const struct foreign_tensor *w = foreign_find(f, node->input[1]), *r = foreign_find(f, node->input[2]);
     const struct foreign_tensor *b = *node->input[3] ? foreign_find(f, node->input[3]) : NULL;
+    if (f->layers == MODEL_LAYERS_MAX) /* nodes may share their weights: many of them would be much memory */
+        return error_set(err, "more LSTM nodes than the %d layers that a model has at most", MODEL_LAYERS_MAX);
     if (node->refused)
         return error_set(err, "LSTM node %u: %s", f->layers, node->refused);
     if (*node->input[7])

@@ -32,22 +32,22 @@ struct bench {
     struct explain_with with;
 };
 
-static struct bench bench_open(int64_t ring)
+/* `with` points into the bench: it must not be copied. */
+static void bench_open(struct bench *b, int64_t ring)
 {
-    struct bench b = {.rig = rig_new(NULL)};
+    *b = (struct bench){.rig = rig_new(NULL)};
     struct error err;
     const char *at = path;
-    void *window = rig_conf(b.rig, &window_rolling), *model = rig_conf(b.rig, &model_lstm);
+    void *window = rig_conf(b->rig, &window_rolling), *model = rig_conf(b->rig, &model_lstm);
     rig_set_int(window, &window_rolling, "ring", ring);
     rig_set(model, &model_lstm, "path", &at, sizeof at);
-    b.window = rig_open(b.rig, &window_rolling, window, NULL);
-    b.stage = rig_open(b.rig, &model_lstm, model, NULL);
-    rig_ready(b.rig, 8 << 20);
-    b.with = (struct explain_with){.lstm = lstm_at_work(b.stage), .binding = &b.binding, .window = b.window};
-    struct engine *e = b.rig->engine;
-    assert_int_equal(model_bind(&b.binding, b.with.lstm->model, &e->types, e->columns, &err), 0);
-    b.with.columns_width = columns_width(e->columns);
-    return b;
+    b->window = rig_open(b->rig, &window_rolling, window, NULL);
+    b->stage = rig_open(b->rig, &model_lstm, model, NULL);
+    rig_ready(b->rig, 8 << 20);
+    b->with = (struct explain_with){.lstm = lstm_at_work(b->stage), .binding = &b->binding, .window = b->window};
+    struct engine *e = b->rig->engine;
+    assert_int_equal(model_bind(&b->binding, b->with.lstm->model, &e->types, e->columns, &err), 0);
+    b->with.columns_width = columns_width(e->columns);
 }
 
 static void add_event(struct rig *rig, const char *user, int k)
@@ -80,7 +80,8 @@ static struct user *run_user(struct bench *b, const char *name, int events, int 
 static void leaving_an_event_out_is_never_having_made_it(void **state)
 {
     (void)state;
-    struct bench b = bench_open(28);
+    struct bench b;
+    bench_open(&b, 28);
     struct error err;
     struct user *user = run_user(&b, "all", EVENTS, -1);
     struct explanation *x = explain_make(&b.with, user, lstm_user_hidden(b.stage, user), &err);
@@ -120,7 +121,8 @@ static void a_feature_that_no_weight_looks_at_has_no_effect(void **state)
     for (uint32_t row = 0; row < 4 * m->layers[0].hidden; row++)
         m->layers[0].weight_ih[row * m->layers[0].input + deaf] = 0;
     assert_int_equal(model_save(m, path, &err), 0);
-    struct bench b = bench_open(28);
+    struct bench b;
+    bench_open(&b, 28);
     struct user *user = run_user(&b, "all", EVENTS, -1);
     struct explanation *x = explain_make(&b.with, user, NULL, &err);
     assert_non_null(x);
@@ -144,7 +146,8 @@ static void a_feature_that_no_weight_looks_at_has_no_effect(void **state)
 static void a_small_ring_explains_what_it_holds(void **state)
 {
     (void)state;
-    struct bench b = bench_open(4);
+    struct bench b;
+    bench_open(&b, 4);
     struct error err;
     struct user *user = run_user(&b, "all", EVENTS, -1);
     struct explanation *x = explain_make(&b.with, user, lstm_user_hidden(b.stage, user), &err);
@@ -159,7 +162,8 @@ static void a_small_ring_explains_what_it_holds(void **state)
 static void a_long_ring_explains_its_newest_events(void **state)
 {
     (void)state;
-    struct bench b = bench_open(100);
+    struct bench b;
+    bench_open(&b, 100);
     struct error err;
     struct user *user = run_user(&b, "all", 90, -1);
     struct explanation *x = explain_make(&b.with, user, NULL, &err);
@@ -174,7 +178,8 @@ static void a_long_ring_explains_its_newest_events(void **state)
 static void one_event_and_none(void **state)
 {
     (void)state;
-    struct bench b = bench_open(28);
+    struct bench b;
+    bench_open(&b, 28);
     struct error err;
     struct user *user = run_user(&b, "one", 1, -1);
     struct explanation *x = explain_make(&b.with, user, NULL, &err);
