@@ -3,8 +3,8 @@
 // before as PATH.previous; `gaitd model rollback` lets the two change places. A running daemon takes the new file over
 // by itself (model.lstm.watch) or at a reload; each user's state is then rebuilt from the last events.
 //
-// PATH is never absent: every step is one rename. A crash in the middle of a rollback leaves the model that was in place
-// as PATH.spare. Before the first step the whole configuration is checked with the
+// PATH is never absent: every step is one rename. A crash in the middle of a rollback leaves the model that was in
+// place as PATH.spare. Before the first step the whole configuration is checked with the
 // new model in it, so what is put in place is what the daemon will accept.
 #include "arguments.h"
 #include "cmd_model.h"

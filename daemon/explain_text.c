@@ -214,7 +214,8 @@ void explain_print(const struct explanation *x, const struct model *m, const str
     if (x->features_n)
         print_features(x, m, out);
     fputs("\nEach number is the log-odds, ln(p / (1 - p)), from the last events minus the log-odds had this one event\n"
-          "not been, or had this feature had its mean at every event: +0.7 doubles the odds, -0.7 halves them. The sum\n"
-          "of the events' effects is not the score: events work together, and one that others repeat counts little.\n",
+          "not been, or had this feature had its mean at every event: +0.7 doubles the odds, -0.7 halves them. The\n"
+          "sum of the events' effects is not the score: events work together, and one that others repeat counts\n"
+          "little.\n",
           out);
 }
