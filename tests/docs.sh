@@ -55,6 +55,11 @@ check 'the Redis ACL (struct module.redis_needs) is not what the modules send' "
     <(grep -ohE "redis(\.call\('|_begin\([a-z>-]+, \")[A-Z]+" modules/*.[ch] | grep -oE '[A-Z]+$' | tr A-Z a-z |
         cat - <(echo evalsha) | grep -vx auth | sort -u))"
 
+check "a partition's key in Redis is not in the ACL, or not in conf/gait-formats.7" "$(
+    for kind in $(grep -ohE 'redis_add_key\([^"]*"[a-z:]+"' modules/*.c | grep -oE '[a-z:]+"$' | tr -d '"' | sort -u); do
+        "$gaitd" options --redis-acl | grep -qF "~gait:{*}:$kind" && grep -qF ".It Li gait:{p}:$kind" conf/gait-formats.7 ||
+            echo "  $kind"; done)"
+
 # ---- the pages that are written by hand ----------------------------------------------------------------------------
 
 has() { # has PAGE WORD...: those that the page does not name as a thing of its own

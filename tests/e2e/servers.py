@@ -122,9 +122,13 @@ class Kafka(Process):
             "controlled.shutdown.enable": "false",
         }
         values.update({name.replace("_", "."): value for name, value in settings.items()})
+        values = self.finish_config(values)
         self.config.write_text("".join(f"{k}={v}\n" for k, v in values.items()))
         self.java("kafka.tools.StorageTool", "format", "-t", self.java("kafka.tools.StorageTool", "random-uuid"), "-c",
                   str(self.config))
+
+    def finish_config(self, values):
+        return values
 
     @staticmethod
     def command(main, *arguments):
@@ -216,6 +220,61 @@ class Kafka(Process):
 
     def read_json(self, topic, **more):
         return [json.loads(m.value()) for m in self.read(topic, **more)]
+
+
+class SecureKafka(Kafka):
+    """A broker with a second listener that wants TLS and a password; its certificate is from a CA of the test's own."""
+
+    user, password = "gaitd", "it's a \"secret\" #1"
+
+    def __init__(self, folder):
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.secure_port = free_port()
+        self.secure_brokers = f"127.0.0.1:{self.secure_port}"
+        self.ca = folder / "ca.pem"
+        self.make_certificates(folder)
+        super().__init__(folder)
+
+    @staticmethod
+    def make_certificates(folder):
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
+        (folder / "san").write_text("subjectAltName=IP:127.0.0.1\n")
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test CA", "-keyout", "ca.key",
+                "-out", "ca.pem")
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-keyout", "broker.key", "-out", "broker.csr")
+        openssl("x509", "-req", "-days", "2", "-in", "broker.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-extfile", "san", "-out", "broker.crt")
+        (folder / "broker.pem").write_text((folder / "broker.key").read_text() + (folder / "broker.crt").read_text())
+
+    def finish_config(self, values):
+        """Called with the settings before the folder is formatted."""
+        quoted = self.password.replace("\\", "\\\\").replace('"', '\\"')
+        jaas = f'required username="{self.user}" password="{quoted}"'
+        module = "org.apache.kafka.common.security"
+        values["listeners"] += f",SASL_SSL://127.0.0.1:{self.secure_port}"
+        values["listener.security.protocol.map"] += ",SASL_SSL:SASL_SSL"
+        values.update({
+            "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+            "listener.name.sasl_ssl.plain.sasl.jaas.config":
+                f'{module}.plain.PlainLoginModule required user_{self.user}="{quoted}";',
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{module}.scram.ScramLoginModule {jaas};",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": self.folder / "broker.pem",
+        })
+        # A properties file has escapes of its own.
+        return {name: str(value).replace("\\", "\\\\") for name, value in values.items()}
+
+    def start(self, wait=True):
+        super().start(wait)
+        from confluent_kafka.admin import (ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion)
+        client = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        wanted = UserScramCredentialUpsertion(self.user, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096),
+                                              self.password.encode())
+        for future in client.alter_user_scram_credentials([wanted]).values():
+            future.result()
+        return self
 
 
 class Redis(Process):
