@@ -78,7 +78,7 @@ for unit in gaitd.service gaitd@.service; do
 done
 check 'gaitd@.service differs from gaitd.service in more than its name' "$(
     diff <(grep -v '^#' systemd/gaitd.service) <(grep -v '^#' systemd/gaitd@.service) | grep '^[<>]' |
-        grep -vE '^[<>] Description=|^> Environment=GAIT_INSTANCE=%i$')"
+        grep -vE '^[<>] Description=|RuntimeDirectory=|^> Environment=GAIT_INSTANCE=%i$')"
 ok 'sysusers.d' systemd-sysusers --dry-run "$PWD/systemd/gait.sysusers"
 
 # ---- the package -----------------------------------------------------------------------------------------------------
