@@ -12,7 +12,7 @@ endif
 # Tells the target's name; with V=1 the whole command.
 V       ?= 0
 Q        = $(if $(filter 1,$(V)),,@echo "  $@" && )
-PKGS    := rdkafka hiredis jansson yaml-0.1 simdjson libxxhash zlib libzstd libmicrohttpd gnutls
+PKGS    := rdkafka hiredis jansson yaml-0.1 simdjson libxxhash zlib libzstd libmicrohttpd gnutls libcurl ncursesw
 SAN     ?= 0
 FUZZ    ?= 0
 ifeq ($(SAN),1)
@@ -139,7 +139,7 @@ chaos: $(B)/gaitd $(B)/tests/bench/w1_model kafka-dist build/venv/.done
 
 # What building needs, and what testing needs besides, by Debian's names. Installed only where something is lacking.
 DEPS := gcc g++ libc6-dev make pkg-config python3 librdkafka-dev libhiredis-dev libjansson-dev libyaml-dev \
-        libsimdjson-dev libxxhash-dev zlib1g-dev libzstd-dev libev-dev libmicrohttpd-dev libgnutls28-dev
+        libsimdjson-dev libxxhash-dev zlib1g-dev libzstd-dev libev-dev libcurl4-openssl-dev libncurses-dev libmicrohttpd-dev libgnutls28-dev
 # Kafka is not in Debian: Maven Central has it, and PyPI the Python client that starts and asks it.
 KAFKA_DEPS := $(DEPS) redis-server maven default-jdk-headless python3-venv
 TEST_DEPS := $(KAFKA_DEPS) git libcmocka-dev clang libclang-rt-dev man-db groff mandoc \

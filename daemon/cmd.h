@@ -12,6 +12,8 @@ int cmd_model(int argc, char **argv);
 int cmd_options(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_state(int argc, char **argv);
+int cmd_tail(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 int cmd_user(int argc, char **argv);
 

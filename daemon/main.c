@@ -18,6 +18,8 @@ static const struct command commands[] = {
     {"run", cmd_run, "run the daemon: clicks in; scores, intent and alerts out"},
     {"check", cmd_check, "read a configuration and say everything that is wrong with it"},
     {"options", cmd_options, "print the reference of all settings and metrics"},
+    {"top", cmd_top, "watch a running daemon in the terminal"},
+    {"tail", cmd_tail, "follow scores and alerts as they come"},
     {"gen", cmd_gen, "generate the clicks of a believable shop, fraud included"},
     {"train", cmd_train, "train a model on a shop's history"},
     {"eval", cmd_eval, "say how good a model is on events it has not seen"},
