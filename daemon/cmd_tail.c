@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// cmd_tail.c - `gaitd tail`: follow scores and alerts in the Kafka topics that the configuration names, or in lines from
-// standard input. It commits nothing and joins no group.
+// cmd_tail.c - `gaitd tail`: follow scores and alerts in the Kafka topics that the configuration names, or in lines
+// from standard input. It commits nothing and joins no group.
 #include "arguments.h"
 #include "cmd.h"
 #include "config_find.h"
@@ -26,7 +26,8 @@ static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd tail -c FILE [--user U] [--alerts | --scores] [--json] [--begin]\n"
           "       gaitd tail [--user U] [--json] -\n\n"
-          "Follows scores and alerts as they come, from the topics of sink.kafka; - reads JSON lines from standard input.\n\n"
+          "Follows scores and alerts as they come, from the topics of sink.kafka; - reads JSON lines from standard\n"
+          "input.\n\n"
           "  -c, --config FILE   the daemon's configuration: brokers, settings and topics of sink.kafka\n"
           "  -u, --user U        only this user\n"
           "  -A, --alerts        only alerts\n"
@@ -49,7 +50,7 @@ static int follow_input(const struct tail *tail)
     return ferror(stdin) || ferror(stdout);
 }
 
-/* ---- Kafka -------------------------------------------------------------------------------------------------------- */
+/* ---- Kafka -------------------------------------------------------------------------------------------------- */
 
 static int set(rd_kafka_conf_t *conf, const char *name, const char *value, struct error *err)
 {

@@ -18,7 +18,8 @@ enum { EVERY_MS = 1000, ALERTS = 50 };
 static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd top [-c FILE | --at ADDRESS] [--once]\n\n"
-          "Shows a running daemon once a second: throughput, lag, latency, stages, table, partitions, alerts. q ends it.\n\n"
+          "Shows a running daemon once a second: throughput, lag, latency, stages, table, partitions,\n"
+          "alerts. q ends it.\n\n"
           "  -c, --config FILE    the daemon's configuration: its admin.listen and token\n"
           "  -a, --at ADDRESS     HOST:PORT or unix:PATH of its admin server (127.0.0.1:8466)\n"
           "  -1, --once           print it once, as text; so too when standard output is no terminal\n"
@@ -126,8 +127,8 @@ static int top_of(const char *path, const char *at, bool once)
 int cmd_top(int argc, char **argv)
 {
     static const struct long_option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"at", required_argument, NULL, 'a'}, {"once", no_argument, NULL, '1'},
-        {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'}, {"at", required_argument, NULL, 'a'},
+        {"once", no_argument, NULL, '1'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     const char *path = NULL, *at = NULL;
     bool once = false;

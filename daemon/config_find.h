@@ -5,8 +5,8 @@
 
 #include "config.h"
 
-/* Where the value of `option` of the first such module lies, as its type in option.h says; NULL when the configuration has
- * no such module. */
+/* Where the value of `option` of the first such module lies, as its type in option.h says; NULL when the configuration
+ * has no such module. */
 const void *config_find(const struct config *config, const char *module, const char *option);
 
 #endif

@@ -37,7 +37,8 @@ static json_t *read_answer(const struct http_from *from, const char *path, long 
     if (status == 200 && json)
         return json;
     const char *said = json_string_value(json_object_get(json, "error"));
-    error_set(err, "%s answers %s with status %ld%s%.200s", from->listen, path, status, said ? ": " : "", said ? said : "");
+    error_set(err, "%s answers %s with status %ld%s%.200s", from->listen, path, status, said ? ": " : "",
+              said ? said : "");
     json_decref(json);
     return NULL;
 }
@@ -51,7 +52,8 @@ json_t *http_get_json(const struct http_from *from, const char *path, struct err
     long status = 0;
     CURL *curl = curl_easy_init();
     assert(curl);
-    snprintf(url, sizeof url, "%s://%s%s", from->certificate ? "https" : "http", by_socket ? "localhost" : from->listen, path);
+    snprintf(url, sizeof url, "%s://%s%s", from->certificate ? "https" : "http", by_socket ? "localhost" : from->listen,
+             path);
     snprintf(bearer, sizeof bearer, "Authorization: Bearer %s", from->token ? from->token : "");
     struct curl_slist *headers = from->token ? curl_slist_append(NULL, bearer) : NULL;
     curl_easy_setopt(curl, CURLOPT_URL, url);

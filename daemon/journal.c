@@ -12,7 +12,8 @@
 
 int journal_priority(enum log_level level)
 {
-    static const int priorities[] = {[LOG_ERROR] = 3, [LOG_WARNING] = 4, [LOG_NOTICE] = 5, [LOG_INFO] = 6, [LOG_DEBUG] = 7};
+    static const int priorities[] = {[LOG_ERROR] = 3, [LOG_WARNING] = 4, [LOG_NOTICE] = 5, [LOG_INFO] = 6,
+                                     [LOG_DEBUG] = 7};
     return priorities[level];
 }
 
@@ -40,7 +41,8 @@ bool journal_send(int fd, enum log_level level, const char *who, const char *tex
     char entry[4096], more[48] = "";
     if (held_back)
         snprintf(more, sizeof more, "GAIT_HELD_BACK=%u\n", held_back);
-    int n = snprintf(entry, sizeof entry, "PRIORITY=%d\nSYSLOG_IDENTIFIER=gaitd\nGAIT_INSTANCE=%.64s\n%sMESSAGE=%.64s: %s\n",
+    int n = snprintf(entry, sizeof entry,
+                     "PRIORITY=%d\nSYSLOG_IDENTIFIER=gaitd\nGAIT_INSTANCE=%.64s\n%sMESSAGE=%.64s: %s\n",
                      journal_priority(level), who, more, who, text);
     return n > 0 && (size_t)n < sizeof entry && send(fd, entry, (size_t)n, MSG_NOSIGNAL) == n;
 }

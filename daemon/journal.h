@@ -9,8 +9,8 @@
 /* A socket to the journal when standard error leads there (JOURNAL_STREAM names it), else -1. */
 int journal_open(void);
 
-/* One entry. `text` holds no line feed. False when the journal did not take it; the caller then writes to standard error,
- * which waits where this does not. */
+/* One entry. `text` holds no line feed. False when the journal did not take it; the caller then writes to standard
+ * error, which waits where this does not. */
 bool journal_send(int fd, enum log_level level, const char *who, const char *text, uint32_t held_back);
 
 /* syslog(3)'s number for a level, as the journal's PRIORITY has it. */

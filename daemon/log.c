@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // log.c - lines to standard error, or to the journal when that is where it leads. Each line is one write(2), so that
-// lines of several processes do not mix; control characters are escaped, so that nothing an event carries can forge one.
+// lines of several processes do not mix; control characters are escaped, so that no event can forge one.
 #include "gait/log.h"
 
 #include "journal.h"
@@ -71,8 +71,11 @@ static void write_line(enum log_level level, const char *who, const char *text, 
             return;
     }
     if (log_style == LOG_FORMAT_JSON) {
-        n = log_journal < 0 ? 0 : (size_t)snprintf(line, sizeof line, "<%d>", journal_priority(level)); /* taken off there */
-        n += (size_t)snprintf(line + n, sizeof line - n, "{\"time\":\"%s\",\"level\":\"%s\",\"who\":\"%.64s\",\"text\":\"", when,
+        n = 0;
+        if (log_journal >= 0) /* the journal takes it off again */
+            n = (size_t)snprintf(line, sizeof line, "<%d>", journal_priority(level));
+        n += (size_t)snprintf(line + n, sizeof line - n,
+                              "{\"time\":\"%s\",\"level\":\"%s\",\"who\":\"%.64s\",\"text\":\"", when,
                              level_names[level], who);
         n = put_text(line, n, text);
         n += (size_t)snprintf(line + n, sizeof line - n, "\"");

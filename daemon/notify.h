@@ -11,8 +11,8 @@ void notify_state(const char *format, ...) __attribute__((format(printf, 1, 2)))
 /* A reload begins; it ends with READY=1. The time stamp is what Type=notify-reload (systemd 253) asks for. */
 void notify_reloading(uint64_t mono_ns);
 
-/* How long the service manager waits for a sign of life before it kills us, in ms; 0 = it does not watch. The loop sends
- * WATCHDOG=1 at half of it. */
+/* How long the service manager waits for a sign of life before it kills us, in ms; 0 = it does not watch. The loop
+ * sends WATCHDOG=1 at half of it. */
 uint64_t notify_watchdog_ms(void);
 
 #endif

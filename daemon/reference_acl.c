@@ -50,7 +50,8 @@ bool reference_redis_acl(FILE *out, const char *prefix)
     for (size_t i = 0; modules[i]; i++)
         if (modules[i]->redis_needs)
             collect(&needs, modules[i]->redis_needs);
-    fputs("# Lines for redis.conf, or behind ACL SETUSER. Replace PASSWORD, or give #SHA256 of it instead of >PASSWORD.\n"
+    fputs("# Lines for redis.conf, or behind ACL SETUSER. Replace PASSWORD, or give #SHA256 of it instead\n"
+          "# of >PASSWORD.\n"
           "# gaitd itself (store.redis and sink.redis):\n"
           "user gaitd on >PASSWORD sanitize-payload resetkeys resetchannels -@all", out);
     for (size_t i = 0; i < needs.n; i++)
@@ -60,7 +61,8 @@ bool reference_redis_acl(FILE *out, const char *prefix)
         if (needs.at[i][0] == ':')
             print_pattern(out, "~", prefix, needs.at[i]);
     fputs("\n# Those who read the answers:\n"
-          "user gait-reader on >PASSWORD sanitize-payload resetkeys resetchannels -@all +select +hgetall +hget +hmget", out);
+          "user gait-reader on >PASSWORD sanitize-payload resetkeys resetchannels -@all +select +hgetall +hget "
+          "+hmget", out);
     print_pattern(out, "%R~", prefix, ":user:*");
     fputc('\n', out);
     return true;

@@ -22,7 +22,8 @@ static void put_head(FILE *out, const json_t *status, const json_t *rates)
     const json_t *why = json_object_get(status, "why");
     fputs("gaitd ", out);
     plain_text(out, json_string_value(json_object_get(status, "version")), NAME_BYTES);
-    fprintf(out, ", process %" JSON_INTEGER_FORMAT ", up %.0f s, ", json_integer_value(json_object_get(status, "process")),
+    fprintf(out, ", process %" JSON_INTEGER_FORMAT ", up %.0f s, ",
+            json_integer_value(json_object_get(status, "process")),
             json_number_value(json_object_get(status, "uptime_s")));
     plain_text(out, json_string_value(json_object_get(status, "phase")), NAME_BYTES);
     fputs(", model ", out);
@@ -42,7 +43,8 @@ static void put_head(FILE *out, const json_t *status, const json_t *rates)
     fputs("    cpu ", out);
     put_number(out, "%5.2f", json_object_get(rates, "cpu_share"), 5);
     fprintf(out, "\n  events   %10" JSON_INTEGER_FORMAT "    alerts %9" JSON_INTEGER_FORMAT "    unsaved for ",
-            json_integer_value(json_object_get(status, "events")), json_integer_value(json_object_get(status, "alerts")));
+            json_integer_value(json_object_get(status, "events")),
+            json_integer_value(json_object_get(status, "alerts")));
     put_number(out, "%.1f s\n", json_object_get(status, "unsaved_age_s"), 1);
 }
 
@@ -77,7 +79,8 @@ static void put_table(FILE *out, const json_t *table)
     int bars = limit > 0 ? (int)(30 * used / limit + 0.5) : 0;
     fprintf(out, "\nTable of users\n  [%.*s%*s] %.0f of %.0f MB, %" JSON_INTEGER_FORMAT " users, %" JSON_INTEGER_FORMAT
             " unsaved\n", bars, "##############################", 30 - bars, "", used / 1e6, limit / 1e6,
-            json_integer_value(json_object_get(table, "users")), json_integer_value(json_object_get(table, "unsaved_users")));
+            json_integer_value(json_object_get(table, "users")),
+            json_integer_value(json_object_get(table, "unsaved_users")));
 }
 
 static void put_partitions(FILE *out, const json_t *partitions)
@@ -109,7 +112,8 @@ static void put_alert(FILE *out, const json_t *alert)
     fprintf(out, " %.1f  ", json_number_value(json_object_get(alert, "score")));
     plain_text(out, json_string_value(json_object_get(alert, "user")), NAME_BYTES);
     fputs("  ", out);
-    plain_text(out, json_string_value(json_object_get(json_array_get(json_object_get(alert, "symbols"), 0), "text")), TEXT_BYTES);
+    const json_t *first = json_array_get(json_object_get(alert, "symbols"), 0);
+    plain_text(out, json_string_value(json_object_get(first, "text")), TEXT_BYTES);
     fputc('\n', out);
 }
 

@@ -216,7 +216,8 @@ const struct module store_redis = {
     .conf_size = sizeof(struct store_redis_conf),
     .metrics = store_redis_metrics,
     .shared_metrics = redis_metrics,
-    .redis_needs = REDIS_NEEDS " get set mget hsetnx hmget incr :{*}:fence :{*}:at :{*}:erased :{*}:saves :{*}:u:* :meta",
+    .redis_needs = REDIS_NEEDS " get set mget hsetnx hmget incr"
+                   " :{*}:fence :{*}:at :{*}:erased :{*}:saves :{*}:u:* :meta",
     .open = open_store,
     .run = run,
     .flow = flow,

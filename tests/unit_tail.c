@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_tail.c - what `gaitd tail` and `gaitd top` show of what events and daemons say, and that it cannot command a terminal.
+// unit_tail.c - what `gaitd tail` and `gaitd top` show of what events and daemons say, and that it is no command to it.
 #include "tail_line.h"
 #include "top_view.h"
 
@@ -32,7 +32,8 @@ static void expect(const char *json, const char *line)
 static void test_scores_and_alerts_are_readable(void **state)
 {
     (void)state;
-    expect("{\"user\":\"u1\",\"ts\":1764000000123,\"intent\":0.25,\"interests\":[{\"category\":\"shoes\",\"score\":0.5},"
+    expect("{\"user\":\"u1\",\"ts\":1764000000123,\"intent\":0.25,"
+           "\"interests\":[{\"category\":\"shoes\",\"score\":0.5},"
            "{\"category\":\"bags\",\"score\":0.125}],\"degraded\":true}",
            "2025-11-24 16:00:00.123  u1  intent 0.250  shoes 0.500, bags 0.125  (degraded)\n");
     expect("{\"alert_id\":\"00\",\"user\":\"u1\",\"ts\":1764000000000,\"action\":\"block\",\"score\":12.5,"
