@@ -11,7 +11,8 @@ static void print_usage(FILE *out)
           "  -y, --yaml      a configuration file with every setting, commented\n"
           "  -m, --man       the manual page gaitd.conf(5)\n"
           "  -M, --metrics   all metrics, as a page in Markdown\n"
-          "      --redis-acl[=PREFIX]  the least rights in Redis that gaitd and its readers need, as ACL lines; PREFIX is\n"
+          "      --redis-acl[=PREFIX]  the least rights in Redis that gaitd and its readers need, as ACL lines; PREFIX "
+          "is\n"
           "                            the option prefix of store.redis and sink.redis (gait)\n"
           "  -h, --help      print this text\n\n"
           "Example: gaitd options sink.redis\n", out);

@@ -17,24 +17,31 @@ static const struct verb {
 } verbs[] = {
     {"export", "FILE", state_export,
      "Usage: gaitd state export FILE -c CONFIG [--partition P]\n\n"
-     "Writes all records into one file (gzip, with a checksum), consistent for each partition, while the daemons run.\n\n"
+     "Writes all records into one file (gzip, with a checksum), consistent for each partition, while the daemons "
+     "run.\n\n"
      "Example: gaitd state export /backup/gait.bak -c /etc/gait/gaitd.yaml\n"},
     {"import", "FILE", state_import,
      "Usage: gaitd state import FILE -c CONFIG [--partition P] --yes\n\n"
-     "Puts the records of an export in place of those that are there. No daemon may run. The daemons then replay the log\n"
+     "Puts the records of an export in place of those that are there. No daemon may run. The daemons then replay the "
+     "log\n"
      "from where the export was made, silently as far as they had come.\n\n"
      "Example: gaitd state import /backup/gait.bak -c /etc/gait/gaitd.yaml --yes\n"},
     {"rewind", NULL, state_rewind,
      "Usage: gaitd state rewind --to OFFSET|TIME|earliest -c CONFIG [--partition P] --yes\n\n"
-     "Has the daemons process the log from there once more, outputs included. The records are deleted: they will contain\n"
-     "what lies from there on, and nothing that lies before. No daemon may run. TIME is UTC. Users who were erased stay so\n"
+     "Has the daemons process the log from there once more, outputs included. The records are deleted: they will "
+     "contain\n"
+     "what lies from there on, and nothing that lies before. No daemon may run. TIME is UTC. Users who were erased "
+     "stay so\n"
      "as long as the topic of erasures retains the requests.\n\n"
      "Example: gaitd state rewind --to 2026-03-01T06:00:00Z -c /etc/gait/gaitd.yaml --yes\n"},
     {"rekey", NULL, state_rekey,
      "Usage: gaitd state rekey --partitions N -c CONFIG --yes\n\n"
-     "Moves the records after the topic of the clicks has got more partitions. The way to do it: stop the producers, wait\n"
-     "until the daemons have no lag, stop the daemons, add the partitions, rekey, start the daemons, start the producers.\n"
-     "Producers must choose the partition as Java's do (murmur2 of the user id as key). A later loss of the whole store can\n"
+     "Moves the records after the topic of the clicks has got more partitions. The way to do it: stop the producers, "
+     "wait\n"
+     "until the daemons have no lag, stop the daemons, add the partitions, rekey, start the daemons, start the "
+     "producers.\n"
+     "Producers must choose the partition as Java's do (murmur2 of the user id as key). A later loss of the whole "
+     "store can\n"
      "then only be healed from a backup: in the log, a user's older events lie in another partition.\n\n"
      "Example: gaitd state rekey --partitions 24 -c /etc/gait/gaitd.yaml --yes\n"},
     {"inspect", "USER", state_inspect,

@@ -48,7 +48,8 @@ static const struct option engine_options[] = {
      .help = "How long finishing, saving and committing may take after SIGTERM; what is not saved then is rebuilt "
              "from the log. Keep it below the service manager's own limit."},
     {ROW(core_dumps), .type = OPTION_BOOL, .initial = "false", .flags = OPTION_RESTART,
-     .help = "Let a crash leave a core dump, and other processes of the same user look into this one. Both show clicks and "
+     .help = "Let a crash leave a core dump, and other processes of the same user look into this one. Both show clicks "
+             "and "
              "passwords. The service unit's LimitCORE=0 has to be lifted too."},
     {ROW(state_lost), .type = OPTION_ENUM, .initial = "replay", .choices = state_lost_choices,
      .help = "What to do with a partition whose state the store has lost: replay it from the earliest retained event, "

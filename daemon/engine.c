@@ -49,9 +49,11 @@ const struct metric engine_metrics[] = {
     {"gait_unsaved_age_seconds", METRIC_GAUGE, NULL, "Age of the oldest unsaved change of a record, in seconds."},
     {"gait_partitions", METRIC_GAUGE, NULL, "Partitions that this process owns."},
     {"gait_lag_events", METRIC_GAUGE, "partition", "Events behind the end of the partition."},
-    {"gait_lag_seconds", METRIC_GAUGE, "partition", "Age of the newest event computed while the partition has more, in seconds."},
+    {"gait_lag_seconds", METRIC_GAUGE, "partition", "Age of the newest event computed while the partition has more, in "
+                                                    "seconds."},
     {"gait_time_to_loss_seconds", METRIC_GAUGE, "partition",
-     "Time until retention reaches what is still to be read: retention minus lag, in seconds; where retention is known."},
+     "Time until retention reaches what is still to be read: retention minus lag, in seconds; where retention is "
+     "known."},
     {"gait_oldest_unsaved_offset", METRIC_GAUGE, "partition", "W: the first offset that some unsaved record needs."},
     {"gait_watermark_age_seconds", METRIC_GAUGE, "partition", "Time since W was last written, in seconds."},
     {"gait_ready", METRIC_GAUGE, NULL, "1 when source, store and sinks are all connected."},

@@ -6,12 +6,12 @@
 //
 // Erasures come from a log of their own, beside the clicks. How far it was worked off (erase_done) lies in the store
 // beside W and is moved after the receipt is durable, so a crash between any two steps repeats the erasure, which finds
-// the tombstone and only sends the receipt again. When the store loses its tail, erase_done falls back together with the
-// records, and the source hands the erasures over again before the clicks are replayed.
+// the tombstone and only sends the receipt again. When the store loses its tail, erase_done falls back together with
+// the records, and the source hands the erasures over again before the clicks are replayed.
 //
 // What the erasure says is about event time: no event of erased_ms or older is contained afterwards. Events that were
-// applied before it go with it, whatever their time. The record is emptied between two batches; events that are on their
-// way meet the tombstone.
+// applied before it go with it, whatever their time. The record is emptied between two batches; events that are on
+// their way meet the tombstone.
 #include "engine.h"
 
 #include "watch.h"
@@ -185,7 +185,8 @@ static void find_records(struct engine *e)
         engine_load(e, b, known);
 }
 
-/* Those whose time has come, with one ticket for them all: a ticket is an entry in the order of what becomes durable. */
+/* Those whose time has come, with one ticket for them all: a ticket is an entry in the order of what becomes
+ * durable. */
 static void hand_over(struct engine *e)
 {
     struct erases *all = &e->erases;

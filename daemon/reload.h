@@ -3,7 +3,7 @@
  *
  *   file ─► config beside the old ─► compare: nothing that needs a restart ─► every module prepares ─► exchange, swap
  *             │ any mistake             │ anything                              │ anybody refuses
- *             └─────────────────────────┴───────────────────────────────────────┴──► the old one stays, the text says why
+ *             └─────────────────────────┴───────────────────────────────────────┴──► the old one stays, and why
  */
 #ifndef GAIT_RELOAD_H
 #define GAIT_RELOAD_H

@@ -76,7 +76,8 @@ struct restore {
     int32_t done;
 };
 
-/* W last: whoever is interrupted before it leaves a partition without W, which a daemon replays from the log's beginning. */
+/* W last: whoever is interrupted before it leaves a partition without W, which a daemon replays from the log's
+ * beginning. */
 static int restore_end(struct restore *r, struct error *err)
 {
     if (r->partition < 0 || !r->wanted)
@@ -116,7 +117,8 @@ int state_import(const struct state_call *call, struct error *err)
     if (state_file_read(call->operand, NULL, &partitions, &records, err) < 0 || state_partitions(call, &now, err) < 0)
         return -1;
     if (partitions != now)
-        return error_set(err, "%s holds the records of %d partitions, but there are %d now: users are in other partitions",
+        return error_set(err, "%s holds the records of %d partitions, but there are %d now: users are in other "
+                              "partitions",
                          call->operand, partitions, now);
     if (call->config && offline_no_daemons(call->offline, err) < 0)
         return -1;

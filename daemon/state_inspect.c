@@ -187,6 +187,7 @@ int state_inspect(const struct state_call *call, struct error *err)
     engine_destroy(&e);
     if (rc < 0)
         return -1;
-    return found ? 0 : error_set(err, "there is no record of user %s in the store; one that was never saved, or has expired",
+    return found ? 0 : error_set(err, "there is no record of user %s in the store; one that was never saved, or has "
+                                      "expired",
                                  call->operand);
 }

@@ -46,7 +46,8 @@ static int find_offset(struct offline *o, int32_t p, int64_t wanted, int64_t tim
         return offline_log_at(o, p, time_ms, offset, err);
     *offset = wanted < 0 ? low : wanted;
     if (*offset < low || *offset > high)
-        return error_set(err, "partition %d: offset %" PRId64 " is not there, the log holds %" PRId64 " to %" PRId64, p, *offset,
+        return error_set(err, "partition %d: offset %" PRId64 " is not there, the log holds "
+                                                              "%" PRId64 " to %" PRId64, p, *offset,
                          low, high);
     return 0;
 }
@@ -76,7 +77,8 @@ int state_rewind(const struct state_call *call, struct error *err)
     if (offline_no_daemons(call->offline, err) < 0)
         return -1;
     if (!call->yes)
-        return error_set(err, "this deletes the records of %s, which then contain nothing that lies before that place in the "
+        return error_set(err, "this deletes the records of %s, which then contain nothing that lies before that place "
+                              "in the "
                          "log, and the daemons produce all scores and alerts from there once more; say --yes to do it",
                          call->partition < 0 ? "all partitions" : "the partition");
     for (int32_t p = 0; p < partitions; p++) {
@@ -159,7 +161,8 @@ static int check_drained(struct offline *o, int32_t partitions, int64_t *erased,
         if (offline_place(o, p, &place, err) < 0 || offline_log_range(o, p, &low, &high, err) < 0)
             return -1;
         if (high > low && place.at < high)
-            return error_set(err, "partition %d is not drained: its events up to %" PRId64 " are saved, it has %" PRId64 "; stop "
+            return error_set(err, "partition %d is not drained: its events up to "
+                                  "%" PRId64 " are saved, it has %" PRId64 "; stop "
                              "the producers and let the daemons work it off", p, place.at, high);
         if (place.erased < *erased)
             *erased = place.erased;
@@ -178,11 +181,13 @@ int state_rekey(const struct state_call *call, struct error *err)
     if (r.partitions != now)
         return error_set(err, "--partitions is %d, but the topic has %d: change the topic first", r.partitions, now);
     if (old == 0)
-        return error_set(err, "the store does not know of how many partitions its records are; there is nothing to move");
+        return error_set(err, "the store does not know of how many partitions its records are; there is nothing to "
+                              "move");
     if (check_drained(r.offline, old, &erased, err) < 0)
         return -1;
     if (!call->yes)
-        return error_set(err, "this moves the records of %d partitions to %d, by the rule of Java's producers (murmur2 of the "
+        return error_set(err, "this moves the records of %d partitions to %d, by the rule of Java's producers (murmur2 "
+                              "of the "
                          "user id as key); say --yes to do it", old, now);
     for (int32_t p = 0; p < old || p < now; p++) {
         int64_t low, high;

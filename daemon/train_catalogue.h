@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_catalogue.h - what a shop knows of its items beside their ids: colour, brand, place on the page. One CSV file. */
+/* train_catalogue.h - what a shop knows of its items beside their ids: colour, brand, place on the page. One CSV
+ * file. */
 #ifndef GAIT_TRAIN_CATALOGUE_H
 #define GAIT_TRAIN_CATALOGUE_H
 

@@ -20,8 +20,8 @@
 
 /* ---- sampling a large softmax -------------------------------------------------------------------------------------
  * With tens of thousands of classes, learning compares each target with `n` classes drawn from q (once a mini-batch,
- * with replacement) instead of with all. Every logit has ln(n·q) taken off, which makes the estimate consistent (Bengio and
- * Senécal, 2008); a drawn class that is the row's own target is left out. Measuring always uses all classes. */
+ * with replacement) instead of with all. Every logit has ln(n·q) taken off, which makes the estimate consistent (Bengio
+ * and Senécal, 2008); a drawn class that is the row's own target is left out. Measuring always uses all classes. */
 struct train_sampler {
     uint32_t n;                 /* draws; 0 = the full softmax */
     double *cumulated;          /* [classes] of q */

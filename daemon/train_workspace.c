@@ -75,7 +75,8 @@ static size_t packed_floats(const struct train_workspace *w)
     return most;
 }
 
-/* Room for the head with the most draws. The logits' block is shared with the full softmax, hence many rows of draws. */
+/* Room for the head with the most draws. The logits' block is shared with the full softmax, hence many rows of
+ * draws. */
 static void create_sampled(struct train_workspace *w)
 {
     const struct train_network *n = w->network;

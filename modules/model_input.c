@@ -75,8 +75,8 @@ void model_rows_of_ring(const struct model_binding *b, const struct window_event
     }
 }
 
-/* ln(1 + x) for x >= 0, absolute error below 1.2e-7 · (1 + ln(1 + x)): far below what a feature's scale resolves. Without
- * a branch or a call, so that the compiler makes vectors of it; a step has some thirty features.
+/* ln(1 + x) for x >= 0, absolute error below 1.2e-7 · (1 + ln(1 + x)): far below what a feature's scale resolves.
+ * Without a branch or a call, so that the compiler makes vectors of it; a step has some thirty features.
  *
  * 1 + x = 2^e · (1 + f), −1/3 ≤ f ≤ 1/3: the bits of 2/3 are taken away, so that the exponent changes at 4/3. Then
  * ln(1 + f) = f − f²/2 + f³·P(f), P fitted at Chebyshev nodes with weight |f|³: error 9.4e-9. */

@@ -130,7 +130,8 @@ int offline_no_daemons(struct offline *o, struct error *err)
         return error_set(err, "group %s cannot be looked at: %s", o->source->group, rd_kafka_err2str(code));
     int members = list->group_cnt == 1 ? list->groups[0].member_cnt : 0, rc = 0;
     if (members > 0)
-        rc = error_set(err, "%d daemons run in group %s (the first: %s at %s): stop them first, or wait until the session of one "
+        rc = error_set(err, "%d daemons run in group %s (the first: %s at %s): stop them first, or wait until the "
+                            "session of one "
                        "that was killed has ended", members, o->source->group, list->groups[0].members[0].client_id,
                        list->groups[0].members[0].client_host);
     rd_kafka_group_list_destroy(list);
@@ -245,7 +246,8 @@ static void on_receipt(struct receipts *r, const rd_kafka_message_t *m)
     json_t *root = json_loadb(m->payload, m->len, 0, NULL);
     int32_t p = (int32_t)json_integer_value(json_object_get(root, "partition"));
     json_t *offset = json_object_get(root, "offset");
-    if (json_is_integer(offset) && json_integer_value(offset) == r->offset && p >= 0 && p < r->expected && !r->seen[p]) {
+    if (json_is_integer(offset) && json_integer_value(offset) == r->offset && p >= 0 && p < r->expected &&
+        !r->seen[p]) {
         r->seen[p] = true;
         r->got++;
         printf("%.*s\n", (int)m->len, (const char *)m->payload);
@@ -265,7 +267,8 @@ static int wait_receipts(struct receipts *r, int64_t wait_ms, struct error *err)
     }
     if (r->got == r->expected)
         return 0;
-    return error_set(err, "the request is in the topic (offset %" PRId64 "), but only %d of %d partitions have answered within "
+    return error_set(err, "the request is in the topic (offset %" PRId64 "), but only %d of %d partitions have "
+                                                                         "answered within "
                      "%" PRId64 " s; is a daemon running for each?", r->offset, r->got, r->expected, wait_ms / 1000);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// offline_redis.c - what the tools ask of Redis: records of a partition and the numbers beside them (store_redis.c has the
-// keys). One synchronous connection.
+// offline_redis.c - what the tools ask of Redis: records of a partition and the numbers beside them (store_redis.c has
+// the keys). One synchronous connection.
 #include "offline.h"
 
 #include <assert.h>

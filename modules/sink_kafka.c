@@ -198,7 +198,8 @@ rd_kafka_conf_t *sink_kafka_make_conf(const struct instance *in, struct error *e
     char linger[32], largest[32], batch[32], id[256], timeout[32];
     make_id(in, id, sizeof id);
     snprintf(linger, sizeof linger, "%" PRId64, conf->linger_ms);
-    snprintf(batch, sizeof batch, "%" PRId64, s && s->producer.batch_bytes ? s->producer.batch_bytes : conf->batch_bytes);
+    snprintf(batch, sizeof batch, "%" PRId64, s &&
+             s->producer.batch_bytes ? s->producer.batch_bytes : conf->batch_bytes);
     snprintf(largest, sizeof largest, "%" PRId64, conf->message_bytes);
     snprintf(timeout, sizeof timeout, "%" PRId64, conf->transaction_timeout_ms);
     struct kafka_setting own[16] = {
@@ -275,8 +276,10 @@ static const struct option sink_kafka_options[] = {
     {"dead_letters", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_DEAD]), "gait.dead", 0, 0, NULL,
      OPTION_RESTART, "Topic of the events that could not be used: the original bytes, with reason, detail, topic, "
      "partition and offset as headers; off: they are counted only."},
-    {"erased", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_ERASED]), "off", 0, 0, NULL, OPTION_RESTART,
-     "Topic of the receipts for erased users, for example gait.erased; off: none are sent. For each request (the source's "
+    {"erased", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_ERASED]), "off", 0, 0, NULL,
+     OPTION_RESTART,
+     "Topic of the receipts for erased users, for example gait.erased; off: none are sent. For each request (the "
+     "source's "
      "erase_topic) one comes from every partition of the clicks, at least once."},
     {"linger_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, linger_ms), "1ms", 0, 1000, NULL, OPTION_RESTART,
      "How long a message may wait for others to travel with. Longer saves work for the broker and adds to the "

@@ -9,9 +9,9 @@
 // Messages are never given up for their age. While they wait they count as outstanding, so that the sink becomes busy
 // at its bound and computing stops: nothing is lost, nothing piles up.
 //
-// A broker that finds a request too large refuses all messages in it. One that is at least as long as a request may grow
-// (batch_bytes) was alone in it: that one is at fault. Otherwise a new producer with smaller requests tries again, until
-// it is known which one it was.
+// A broker that finds a request too large refuses all messages in it. One that is at least as long as a request may
+// grow (batch_bytes) was alone in it: that one is at fault. Otherwise a new producer with smaller requests tries again,
+// until it is known which one it was.
 //
 // In a transaction a message that fails takes the whole transaction with it, and the engine computes its events
 // again. One that is refused for its size would then fail for ever: its length is remembered, and the next time it

@@ -304,8 +304,8 @@ bool transaction_is_working(struct transaction *t)
 }
 
 /* False when the group has given our partitions away. The broker refuses the offsets of a member that it has thrown
- * out, but the library may know already that it was and then speaks as no member at all, whose offsets the broker takes.
- * Its two answers come from one thread, so if it spoke as nobody it knows of the loss by now. */
+ * out, but the library may know already that it was and then speaks as no member at all, whose offsets the broker
+ * takes. Its two answers come from one thread, so if it spoke as nobody it knows of the loss by now. */
 static bool take_offsets(struct transaction *t, const struct commit *c)
 {
     const struct instance *source = engine_instance(t->p->in->engine, STAGE_SOURCE);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // sink_redis_erase.c - the hash of a user who is erased goes before the tombstone is saved, so before the receipt.
 //
-// Only a hash whose latest event is not newer than the erasure is deleted: the request comes to every partition, and the
-// user may be back already in the one that is theirs. So it needs no claim either: whoever does it, and however often,
-// does what is asked for.
+// Only a hash whose latest event is not newer than the erasure is deleted: the request comes to every partition, and
+// the user may be back already in the one that is theirs. So it needs no claim either: whoever does it, and however
+// often, does what is asked for.
 #include "sink_redis.h"
 
 #include "gait/log.h"

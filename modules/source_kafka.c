@@ -227,7 +227,8 @@ static void on_retention(struct source_kafka *s, rd_kafka_event_t *event)
         return;
     const rd_kafka_ConfigEntry_t **entries = rd_kafka_ConfigResource_configs(found[0], &entries_n);
     for (size_t i = 0; i < entries_n; i++)
-        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "retention.ms") == 0 && rd_kafka_ConfigEntry_value(entries[i]))
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), "retention.ms") == 0 &&
+            rd_kafka_ConfigEntry_value(entries[i]))
             s->retention_ms = strtoll(rd_kafka_ConfigEntry_value(entries[i]), NULL, 10);
 }
 
@@ -510,8 +511,10 @@ static const struct option source_kafka_options[] = {
     {"start", OPTION_ENUM, offsetof(struct source_kafka_conf, start), "earliest", 0, 0, starts, OPTION_RESTART,
      "Where a group that has committed nothing yet begins to read."},
     {"erase_topic", OPTION_STRING, offsetof(struct source_kafka_conf, erase_topic), "off", 0, 0, NULL, OPTION_RESTART,
-     "Topic of requests to erase a user, for example gait.erase; off: there is none. It must have exactly one partition and "
-     "retain its messages at least as long as the clicks are. A message is {\"user_id\": TEXT}, with \"erased_ms\" if not "
+     "Topic of requests to erase a user, for example gait.erase; off: there is none. It must have exactly one "
+     "partition and "
+     "retain its messages at least as long as the clicks are. A message is {\"user_id\": TEXT}, with \"erased_ms\" if "
+     "not "
      "everything up to the message's own time shall be forgotten; or an empty value under the user's id as key."},
     {"prefetch_bytes", OPTION_BYTES, offsetof(struct source_kafka_conf, prefetch_bytes), "256MB", 8 << 20, 4294967296.0,
      NULL, OPTION_RESTART, "Bound on memory for messages fetched ahead, over all partitions. librdkafka before 2.2 "

@@ -76,8 +76,8 @@ static void on_end(struct source_kafka *s)
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
 
-/* Read on from the earliest that somebody needs. What the old position has left in the queue is outdated for the library as
- * soon as nothing is assigned, and is not delivered any more. */
+/* Read on from the earliest that somebody needs. What the old position has left in the queue is outdated for the
+ * library as soon as nothing is assigned, and is not delivered any more. */
 void erase_log_want(struct source_kafka *s, int64_t offset)
 {
     struct erase_log *log = &s->erasures;

@@ -2,7 +2,7 @@
 // source_kafka_group.c - what the consumer group gives and takes. Reading begins where the store says (W), not where
 // the group's committed offset says (C), so an assignment is answered only when each of its partitions has been opened:
 //
-//   assigned ─► ASKING (C, asynchronously) ─► OPENING (partition_assigned) ─► (ERASING) ─► STARTED (FLOW_START) ─► READING
+//   assigned ─► ASKING (C) ─► OPENING (partition_assigned) ─► (ERASING) ─► STARTED (FLOW_START) ─► READING
 //   revoked  ─► CLOSING (partition_revoked: the engine finishes, saves, commits) ─(FLOW_CLOSED of each)─► unassign
 //
 // A claim's state changes in this file only.

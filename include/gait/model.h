@@ -135,7 +135,8 @@ struct model_binding {
     uint32_t type_row[EVENT_TYPES_MAX];   /* row of the type embedding for each type id */
     int place[MODEL_FEATURES_MAX];        /* of each feature's column in a row of columns */
     uint32_t logarithm[MODEL_FEATURES_MAX]; /* all bits set where the transform is log1p; the features' numbers side */
-    float mean[MODEL_FEATURES_MAX], factor[MODEL_FEATURES_MAX], clip[MODEL_FEATURES_MAX]; /* by side; factor = 1/scale */
+    float mean[MODEL_FEATURES_MAX], factor[MODEL_FEATURES_MAX],
+        clip[MODEL_FEATURES_MAX]; /* by side; factor = 1/scale */
 };
 
 /* Asks for the columns; -1 with a text that names the one which nobody has announced. */

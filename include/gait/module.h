@@ -184,8 +184,8 @@ struct module {
     const struct metric *metrics;  /* rows of its own, declared before open; may be NULL */
     const struct metric *shared_metrics; /* rows that it shares with other modules (a connection's); may be NULL */
     uint16_t record_version;       /* of its section; 0 without one */
-    /* What it needs of Redis, separated by blanks: commands as an ACL names them ("script|load") and key patterns, which
-     * begin with ':' and come behind the prefix (":{*}:*"). NULL = nothing. */
+    /* What it needs of Redis, separated by blanks: commands as an ACL names them ("script|load") and key patterns,
+     * which begin with ':' and come behind the prefix (":{*}:*"). NULL = nothing. */
     const char *redis_needs;
 
     /* May block and allocate. -1 with a text. `check` is true when only the configuration is being tested: read the

@@ -112,7 +112,8 @@ int main(int argc, char **argv)
     fputc('\n', stderr);
     printf("{\"job\":\"train-purchase-28\",\"kernel\":\"%s\",\"batch\":%u,\"threads\":%u,\"epochs\":%u,"
            "\"sequences_per_s\":%.0f,\"sequences_per_cpu_s\":%.0f,\"training_loss\":%.4f,\"loss\":%.4f,"
-           "\"accuracy\":%.4f}\n", dense->isa, o.lanes, threads, result.epochs, result.sequences_per_s, (double)set->sequences_n * result.epochs / cpu_s,
+           "\"accuracy\":%.4f}\n", dense->isa, o.lanes, threads, result.epochs, result.sequences_per_s,
+               (double)set->sequences_n * result.epochs / cpu_s,
            result.history[result.epochs - 1].loss, score.loss / score.n, score.right / score.n);
     free(result.history);
     train_target_destroy(&label);
