@@ -34,12 +34,11 @@ static int32_t *classes_of_names(const struct model_vocabulary *v, const struct 
 
 static void fill_features(struct train_task *t, const struct model *m, const struct train_set *s)
 {
-    struct model_binding binding = {.model = m};
+    struct model_binding binding;
     double row[MODEL_FEATURES_MAX];
     t->features = malloc((s->n * m->features_n + 1) * sizeof *t->features);
     assert(t->features && m->features_n == s->columns_n);
-    for (uint32_t f = 0; f < m->features_n; f++)
-        binding.place[f] = (int)f;
+    model_bind_features(&binding, m);
     for (size_t i = 0; i < s->n; i++) {
         float *x = t->features + i * m->features_n;
         for (uint32_t f = 0; f < m->features_n; f++)

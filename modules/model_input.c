@@ -9,16 +9,24 @@
 #include <assert.h>
 #include <math.h>
 
-int model_bind(struct model_binding *b, const struct model *m, const struct event_types *types, struct columns *columns,
-               struct error *err)
+void model_bind_features(struct model_binding *b, const struct model *m)
 {
     *b = (struct model_binding){.model = m};
     for (uint32_t f = 0; f < m->features_n; f++) {
-        const char *name = m->features[f].column;
+        b->place[f] = (int)f;
         b->logarithm[f] = m->features[f].transform == MODEL_LOG1P ? UINT32_MAX : 0;
         b->mean[f] = m->features[f].mean;
         b->factor[f] = 1.0f / m->features[f].scale;
         b->clip[f] = m->features[f].clip;
+    }
+}
+
+int model_bind(struct model_binding *b, const struct model *m, const struct event_types *types, struct columns *columns,
+               struct error *err)
+{
+    model_bind_features(b, m);
+    for (uint32_t f = 0; f < m->features_n; f++) {
+        const char *name = m->features[f].column;
         b->place[f] = columns_want(columns, name);
         if (b->place[f] >= 0)
             continue;

@@ -253,7 +253,8 @@ static void keep(void *self, uint32_t thread, uint32_t head, size_t event, const
 static void serve(const struct model *m, const struct example *x, struct answers *a)
 {
     struct lstm *lstm = lstm_create(m, &lstm_generic, false);
-    struct model_binding binding = {.model = m};
+    struct model_binding binding;
+    model_bind_features(&binding, m);
     float *state = calloc(lstm->state_floats, sizeof *state), input[256];
     for (size_t k = 0; k < x->set->sequences_n; k++) {
         memset(state, 0, lstm->state_floats * sizeof *state);

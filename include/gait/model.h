@@ -139,7 +139,9 @@ struct model_binding {
         clip[MODEL_FEATURES_MAX]; /* by side; factor = 1/scale */
 };
 
-/* Asks for the columns; -1 with a text that names the one which nobody has announced. */
+/* For rows that hold just the features, in the model's order, as training has them: place[f] = f. */
+void model_bind_features(struct model_binding *b, const struct model *m);
+/* For serving. Asks for the columns; -1 with a text that names the one which nobody has announced. */
 int model_bind(struct model_binding *b, const struct model *m, const struct event_types *types, struct columns *columns,
                struct error *err);
 /* Embedding rows [embeddings_n] of an event, and of one as the ring keeps it. */
