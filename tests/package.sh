@@ -4,6 +4,7 @@
 # is installed, started and purged in a copy of this system (an overlay that vanishes with the test).
 # Usage: tests/package.sh [build]. Needs root for the last part. Ends with "N passed, N failed".
 set -u
+unset MAKEFLAGS MAKELEVEL MFLAGS # called by make or by hand: the same
 cd "$(dirname "$0")/.." || exit 1
 build=${1:-build}
 passed=0
@@ -39,6 +40,7 @@ check 'the installed files are not these' "$(diff <(cd "$work/tree" && find . -t
 ./opt/gait/share/doc/gaitd/README.md
 ./opt/gait/share/doc/gaitd/SECURITY.md
 ./opt/gait/share/doc/gaitd/gaitd.full.yaml
+./opt/gait/share/doc/gaitd/tests.yaml
 ./opt/gait/share/gait/presets/ga4.yaml
 ./opt/gait/share/gait/presets/segment.yaml
 ./opt/gait/share/gait/presets/snowplow.yaml
