@@ -262,8 +262,8 @@ static void close_sink(struct instance *in)
     struct sink_kafka *s = in->self;
     if (!s)
         return;
-    producer_close(&s->producer);
-    free(s);
+    if (producer_close(&s->producer))
+        free(s);
     in->self = NULL;
 }
 

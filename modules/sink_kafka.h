@@ -55,7 +55,8 @@ struct producer {
 
 /* -1 with a text. `conf` is taken over, also on failure. Accepts one that lies zeroed. */
 int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf, struct error *err);
-void producer_close(struct producer *p); /* accepts a half-open one; what is outstanding is given up */
+/* Accepts a half-open one; what is outstanding is given up. False: a thread still needs it, it must not be freed. */
+bool producer_close(struct producer *p);
 
 /* Hand over n messages of one output: payload, key (copied) and _private = the ticket, which is held for each (NULL
  * in a transaction). Cannot fail: what the library refuses is parked and tried again, or spoils the transaction. */
@@ -74,7 +75,7 @@ void producer_forget_parked(struct producer *p);
 
 /* ---- sink_kafka_transaction.c ------------------------------------------------------------------------------------ */
 struct transaction *transaction_create(struct producer *p);
-void transaction_destroy(struct transaction **transaction);
+bool transaction_destroy(struct transaction **transaction); /* false: its thread still works, and needs the producer */
 void transaction_end(struct transaction *t, struct commit *c); /* answered by commit_done() */
 bool transaction_is_open(const struct transaction *t);         /* messages may go to the library now */
 bool transaction_takes(const struct transaction *t);           /* messages may be handed over, to be sent or kept */

@@ -495,14 +495,20 @@ int producer_open(struct producer *p, struct instance *in, rd_kafka_conf_t *conf
     return 0;
 }
 
-void producer_close(struct producer *p)
+bool producer_close(struct producer *p)
 {
     if (p->client.rk)
         rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
                        RD_KAFKA_PURGE_F_NON_BLOCKING);
-    transaction_destroy(&p->transaction);
+    if (!transaction_destroy(&p->transaction)) {
+        log_warning(p->in->name, "leaving without an answer from the broker about the last transaction; it ends there "
+                                 "by "
+                    "transaction_timeout_ms, and its events are computed again");
+        return false;
+    }
     close_client(p);
     producer_forget_parked(p);
+    return true;
 }
 
 /* A new client in place of one that has come to its end, once the old one has given everything back. */

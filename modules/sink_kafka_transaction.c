@@ -20,6 +20,8 @@
  * daemon that is told to stop while the brokers are away need not wait for them. */
 enum { WAIT_MS = 500, END_ATTEMPTS = 80, LEAVING_ATTEMPTS = 2 };
 
+static const uint64_t LEAVE_WAIT_NS = 1000000000;
+
 enum transaction_state { TRANSACTION_INIT, TRANSACTION_OPEN, TRANSACTION_ENDING, TRANSACTION_BROKEN };
 enum job { JOB_NONE, JOB_INIT, JOB_COMMIT, JOB_ABORT, JOB_QUIT };
 enum outcome { OUTCOME_NONE, OUTCOME_READY, OUTCOME_LATER, OUTCOME_COMMITTED, OUTCOME_ABORTED, OUTCOME_FATAL };
@@ -115,7 +117,7 @@ static void *work(void *self)
         pthread_mutex_lock(&t->mutex);
         t->job = JOB_NONE;
         t->outcome = outcome;
-        if (job == JOB_QUIT)
+        if (job == JOB_QUIT || t->leaving) /* nobody may be there any more who hears of it */
             break;
         ev_async_send(t->p->in->loop, &t->done);
     }
@@ -222,15 +224,24 @@ struct transaction *transaction_create(struct producer *p)
     return t;
 }
 
-/* The thread may be waiting for a broker; it ends after a call or two. */
-void transaction_destroy(struct transaction **transaction)
+/* The thread may be waiting for a broker. Without one, the library's call for offsets does not come back at its
+ * time-out (2.0.2): then thread and producer are left to the end of the process, which is near. */
+bool transaction_destroy(struct transaction **transaction)
 {
     struct transaction *t = *transaction;
     if (!t)
-        return;
+        return true;
+    uint64_t until_ns = clock_mono_ns(t->p->in->clock) + LEAVE_WAIT_NS;
+    ev_async_stop(t->p->in->loop, &t->done);
     pthread_mutex_lock(&t->mutex);
     t->leaving = true;
     while (t->job != JOB_NONE) {
+        if (clock_mono_ns(t->p->in->clock) > until_ns) {
+            pthread_detach(t->thread);
+            pthread_mutex_unlock(&t->mutex);
+            *transaction = NULL;
+            return false;
+        }
         pthread_mutex_unlock(&t->mutex);
         producer_serve(t->p); /* a commit waits for delivery reports */
         ev_sleep(0.001);
@@ -240,7 +251,6 @@ void transaction_destroy(struct transaction **transaction)
     pthread_cond_signal(&t->wanted);
     pthread_mutex_unlock(&t->mutex);
     pthread_join(t->thread, NULL);
-    ev_async_stop(t->p->in->loop, &t->done);
     if (t->offsets)
         rd_kafka_topic_partition_list_destroy(t->offsets);
     if (t->group)
@@ -249,6 +259,7 @@ void transaction_destroy(struct transaction **transaction)
     pthread_mutex_destroy(&t->mutex);
     free(t);
     *transaction = NULL;
+    return true;
 }
 
 bool transaction_is_open(const struct transaction *t)
