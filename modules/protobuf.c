@@ -41,7 +41,7 @@ bool protobuf_next(struct protobuf_in *in, struct protobuf_field *field)
     if (in->failed || in->at == in->end)
         return false;
     uint64_t key = protobuf_varint(in);
-    *field = (struct protobuf_field){.number = (uint32_t)(key >> 3), .wire = (int)(key & 7)};
+    *field = (struct protobuf_field){.number = (uint32_t)(key >> 3), .wire = (int)(key & 7), .bytes = in->at};
     switch (field->wire) {
     case PROTOBUF_VARINT: field->value = protobuf_varint(in); break;
     case PROTOBUF_FIXED64: field->value = fixed(in, 8); break;

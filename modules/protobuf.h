@@ -21,7 +21,7 @@ struct protobuf_field {
     uint32_t number;
     int wire;
     uint64_t value;              /* VARINT, FIXED64, FIXED32: its bits */
-    const uint8_t *bytes;        /* BYTES */
+    const uint8_t *bytes;        /* BYTES; n = 0 of the others, so that a mistaken reader finds nothing, not NULL */
     size_t n;
 };
 
