@@ -24,6 +24,11 @@ BUILD = pathlib.Path(os.environ.get("GAIT_BUILD", ROOT / "build"))
 LIBS = pathlib.Path(os.environ.get("GAIT_KAFKA", ROOT / "build" / "kafka")) / "libs"
 
 
+# What a broker answers that is there but not ready; the library does not call all of them retriable.
+NOT_READY = ("NOT_COORDINATOR", "COORDINATOR_NOT_AVAILABLE", "COORDINATOR_LOAD_IN_PROGRESS", "LEADER_NOT_AVAILABLE",
+             "NOT_LEADER_FOR_PARTITION", "UNSTABLE_OFFSET_COMMIT", "_TRANSPORT", "_TIMED_OUT", "_ALL_BROKERS_DOWN")
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -177,23 +182,33 @@ class Kafka(Process):
             producer.poll(0)
         assert producer.flush(60) == 0 and not failed, failed[:3]
 
+    def ask(self, group, question):
+        """question(consumer), asked again while the broker is not ready to answer: just started, it has no coordinator yet."""
+        def answer():
+            consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": group})
+            try:
+                return (question(consumer),)
+            except KafkaException as refusal:
+                if not refusal.args[0].retriable() and refusal.args[0].name() not in NOT_READY:
+                    raise
+                return None
+            finally:
+                consumer.close()
+        return wait_until(answer, 30, f"an answer of the broker about {group}", self)[0]
+
     def ends(self, topic):
         """{partition: end offset}"""
-        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": "ends"})
-        try:
+        def question(consumer):
             found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
             return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in found}
-        finally:
-            consumer.close()
+        return self.ask("ends", question)
 
     def committed(self, group, topic):
         """{partition: committed offset}, without those that have none."""
-        consumer = Consumer({"bootstrap.servers": self.brokers, "group.id": group})
-        try:
+        def question(consumer):
             parts = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
             return {p.partition: p.offset for p in consumer.committed(parts, timeout=10) if p.offset >= 0}
-        finally:
-            consumer.close()
+        return self.ask(group, question)
 
     def read(self, topic, isolation="read_committed"):
         """All messages that are in the topic now."""

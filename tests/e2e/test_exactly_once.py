@@ -3,6 +3,7 @@
 score for each click, the same as an undisturbed run gives."""
 import json
 import signal
+import threading
 import time
 
 from confluent_kafka import TopicPartition
@@ -42,14 +43,22 @@ def test_undisturbed(kafka, redis, gaitd, model, name, tmp_path):
 
 
 def test_killed_in_the_middle(kafka, redis, gaitd, model, name, tmp_path):
+    """Killed while clicks are still coming, so that there is always more to do for the next one."""
     kafka.create_topic(f"{name}.clicks")
     events = shop.clicks(60000, 300)
-    kafka.produce(f"{name}.clicks", events)
     daemon = gaitd(config(kafka, redis, name, model, 2000)).start()
-    for n in (3000, 9000):
-        daemon.wait_events(n)
-        daemon.kill()
-        daemon.start()
+    for part in range(3):
+        coming = events[20000 * part:20000 * (part + 1)]
+        feeder = threading.Thread(target=lambda clicks=coming: [kafka.produce(f"{name}.clicks", clicks[i:i + 2000])
+                                                                for i in range(0, len(clicks), 2000)])
+        feeder.start()
+        if part < 2:
+            daemon.wait_events(3000)
+            daemon.kill()
+            feeder.join()
+            daemon.start()
+        else:
+            feeder.join()
     daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks", 60)
     assert daemon.terminate(5) == 0
     check(kafka, name, tmp_path, model, events)
