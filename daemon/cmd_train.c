@@ -29,6 +29,7 @@ static void print_usage(FILE *out)
           "  --labels FILE         for label:NAME: lines user,label or user,label,unix-ms after a header user,NAME\n"
           "  --purchase TYPE       the event type that intent looks for (purchase)\n"
           "  --horizon TIME        how far intent looks ahead (1h)\n"
+          "  --exclude-days LIST   learn nothing from these days (UTC), as from a sale: 2026-11-27,2026-11-30\n"
           "  --valid SHARE         this share of events, the latest, validates (0.1)\n"
           "Model\n"
           "  --embed FIELD=N,...   embedded fields and their widths; fields: type category item country campaign\n"
@@ -238,7 +239,7 @@ enum {
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
     OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
-    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER,
+    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE,
 };
 
 static const struct long_option long_options[] = {
@@ -260,7 +261,7 @@ static const struct long_option long_options[] = {
     {"seed", required_argument, NULL, OPT_SEED}, {"threads", required_argument, NULL, OPT_THREADS},
     {"out", required_argument, NULL, OPT_OUT}, {"card", required_argument, NULL, OPT_CARD},
     {"csv-delimiter", required_argument, NULL, OPT_DELIMITER}, {"samples", required_argument, NULL, OPT_SAMPLES},
-    {"catalogue", required_argument, NULL, OPT_CATALOGUE},
+    {"catalogue", required_argument, NULL, OPT_CATALOGUE}, {"exclude-days", required_argument, NULL, OPT_EXCLUDE},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
 
@@ -274,6 +275,7 @@ static int set_data(struct train_job *job, int option, char *value, struct error
         return strlen(value) == 1 || job->csv_delimiter == '\t' ? 0 : error_set(err, "'%s' is not one byte", value);
     case OPT_LABELS: job->labels = value; return 0;
     case OPT_CATALOGUE: job->catalogue = value; return 0;
+    case OPT_EXCLUDE: return train_days_parse(&job->exclude, value, err);
     case OPT_PURCHASE: job->task.purchase = value; return 0;
     case OPT_TARGET: return parse_targets(value, &job->outline, err);
     case OPT_HORIZON: return value_duration(value, false, &job->outline.intent_horizon_ms, err);

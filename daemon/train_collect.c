@@ -46,6 +46,10 @@ static void collect_run(struct instance *in, struct batch *b)
         note_verdict(c, e);
         if (e->verdict != EVENT_OK)
             continue;
+        if (c->options->exclude && train_days_has(c->options->exclude, e->ts_ms)) {
+            c->out->excluded++;
+            continue;
+        }
         const double *row = batch_row(b, i);
         for (uint32_t k = 0; k < set->columns_n; k++)
             c->row[k] = (float)row[c->place[k]];

@@ -4,6 +4,7 @@
 #ifndef GAIT_TRAIN_COLLECT_H
 #define GAIT_TRAIN_COLLECT_H
 
+#include "train_days.h"
 #include "train_set.h"
 #include "train_stop.h"
 
@@ -17,6 +18,7 @@ struct train_collect_options {
     const char *const *columns;      /* each must be there */
     size_t columns_n;
     bool default_columns;            /* instead: those of a useful list that the configuration has */
+    const struct train_days *exclude; /* events of these days count for the windows only; NULL = none */
     struct train_stop *stop;
     bool show_progress;
 };
@@ -24,6 +26,7 @@ struct train_collect_options {
 struct train_collected {
     struct train_set *set;           /* not arranged yet */
     uint64_t results[EVENT_VERDICTS];
+    uint64_t excluded;               /* of those that are OK, on a day to leave out */
     char example[EVENT_VERDICTS][160]; /* what the first event of that verdict was about */
 };
 

@@ -2,6 +2,7 @@
 // train_job.c - `gaitd train` step by step.
 #include "train_job.h"
 #include "train_catalogue.h"
+#include "train_reference.h"
 
 #include "gait/version.h"
 
@@ -27,7 +28,7 @@ struct run {
     uint32_t networks_n;
     uint32_t epochs[TRAIN_ENSEMBLE_MAX];   /* the best epoch of each */
     int64_t split_ms;                      /* INT64_MAX = no validation */
-    json_t *history, *metrics;
+    json_t *history, *metrics, *scores;    /* scores: what the model said, for the daemon to compare with */
     double events_per_s;
     bool interrupted, refitted;
 };
@@ -51,7 +52,7 @@ static int read_events(struct run *r, struct error *err)
     struct train_collect_options o = {.conf = job->conf, .files = job->files, .files_n = job->files_n,
                                       .columns = job->features, .columns_n = job->features_n,
                                       .csv_delimiter = job->csv_delimiter, .default_columns = job->default_features,
-                                      .stop = job->stop,
+                                      .exclude = &job->exclude, .stop = job->stop,
                                       .show_progress = !job->quiet};
     int rc = train_collect(&o, &r->collected, err);
     r->set = r->collected.set;
@@ -202,6 +203,7 @@ static int judge(struct run *r, struct error *err)
     for (uint32_t h = 0; h < r->model->heads_n; h++)
         json_object_set_new(r->metrics, r->model->heads[h].name,
                             eval_head(n, &task, r->model, h, &r->job->learn, &request));
+    r->scores = train_reference_scores(n, &task, r->model, &r->job->learn, request.span);
     train_network_destroy(&n);
     train_task_destroy(&task);
     return 0;
@@ -219,6 +221,12 @@ static void describe(struct run *r)
         "sequences", (json_int_t)r->set->sequences_n, "first_ms", (json_int_t)r->set->first_ms, "last_ms",
         (json_int_t)r->set->last_ms, "sequence", r->job->sequence == TRAIN_BY_USER ? "user" : "session", "seed",
         (json_int_t)r->job->learn.seed, "refit", r->refitted, "interrupted", r->interrupted, "history", r->history);
+    json_object_set_new(t, "excluded_events", json_integer((json_int_t)r->collected.excluded));
+    json_t *reference = json_pack("{s:o}", "features",
+                                  train_reference_features(r->set, r->refitted ? INT64_MAX : r->split_ms));
+    if (r->scores)
+        json_object_set(reference, "scores", r->scores);
+    json_object_set_new(t, "reference", reference);
     free(r->model->training);
     free(r->model->metrics);
     r->model->training = json_dumps(t, JSON_COMPACT);
@@ -298,5 +306,6 @@ int train_job_run(const struct train_job *job, struct error *err)
     train_set_destroy(&r.set);
     json_decref(r.history);
     json_decref(r.metrics);
+    json_decref(r.scores);
     return rc;
 }

@@ -23,6 +23,7 @@ struct train_job {
     const char *features[MODEL_FEATURES_MAX];
     size_t features_n;
     bool default_features;
+    struct train_days exclude;
     enum train_sequence_kind sequence;
     /* what to learn, and how */
     struct train_outline outline;

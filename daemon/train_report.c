@@ -30,6 +30,9 @@ void train_report_data(FILE *out, const struct train_collected *c)
         if (c->results[v])
             fprintf(out, "  dropped     %" PRIu64 " %s (%s)\n", c->results[v],
                     event_verdict_name((enum event_verdict)v), c->example[v]);
+    if (c->excluded)
+        fprintf(out, "  left out    %" PRIu64 " on excluded days; they count for the windows of later ones\n",
+                c->excluded);
     if (s->not_numbers)
         fprintf(out, "  not numbers %zu feature values; they count as the mean\n", s->not_numbers);
     fputs("  types      ", out);
