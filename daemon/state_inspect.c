@@ -62,27 +62,31 @@ static json_t *describe_windows(struct engine *e, const struct instance *window,
     return made;
 }
 
+bool state_section(const uint8_t **at, const uint8_t *end, struct state_section *s)
+{
+    const uint8_t *from = *at;
+    size_t room = (size_t)(end - from), head = room ? (size_t)from[0] + 7 : 0;
+    if (room == 0 || room < head)
+        return false;
+    memset(s->name, 0, sizeof s->name);
+    memcpy(s->name, from + 1, from[0]);
+    memcpy(&s->version, from + head - 6, 2);
+    memcpy(&s->len, from + head - 4, 4);
+    s->at = from + head;
+    if (room - head < s->len)
+        return false;
+    *at = s->at + s->len;
+    return true;
+}
+
 /* The frame's sections, those of modules that this configuration does not have included. */
 static json_t *describe_sections(const uint8_t *bytes, size_t n)
 {
     json_t *made = json_object();
-    const uint8_t *at = bytes + 40, *end = bytes + n;
-    while (at < end) {
-        uint8_t name_n = *at++;
-        uint16_t version;
-        uint32_t len;
-        char name[256] = "";
-        if (end - at < name_n + 6)
-            break;
-        memcpy(name, at, name_n);
-        memcpy(&version, at + name_n, 2);
-        memcpy(&len, at + name_n + 2, 4);
-        at += name_n + 6;
-        if ((size_t)(end - at) < len)
-            break;
-        at += len;
-        json_object_set_new(made, name, json_pack("{s:i, s:i}", "version", version, "bytes", (json_int_t)len));
-    }
+    const uint8_t *at = bytes + STATE_HEAD_BYTES;
+    struct state_section s;
+    while (state_section(&at, bytes + n, &s))
+        json_object_set_new(made, s.name, json_pack("{s:i, s:i}", "version", s.version, "bytes", (json_int_t)s.len));
     return made;
 }
 

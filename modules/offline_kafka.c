@@ -50,6 +50,10 @@ static rd_kafka_t *consumer_of(struct offline *o, struct error *err)
 
 void offline_kafka_end(struct offline *o)
 {
+    if (o->reader.lent)
+        rd_kafka_message_destroy(o->reader.lent);
+    if (o->reader.rk)
+        rd_kafka_destroy(o->reader.rk);
     if (o->consumer)
         rd_kafka_destroy(o->consumer);
 }

@@ -228,17 +228,32 @@ int offline_delete(struct offline *o, int32_t p, struct str name, struct error *
     return done(reply);
 }
 
-static int each_of(struct offline *o, const redisReply *keys, size_t head, offline_record *each, void *self,
-                   struct error *err)
+/* One answer to SCAN at a time: what is done with the name behind `head` bytes of each key. */
+struct scan {
+    struct offline *o;
+    offline_record *each;      /* with the record … */
+    offline_name *each_name;   /* … or only the name; one of the two */
+    void *self;
+    size_t head;
+};
+
+static int each_of(const struct scan *scan, const redisReply *keys, struct error *err)
 {
+    struct offline *o = scan->o;
+    size_t head = scan->head;
     for (size_t i = 0; i < keys->elements; i++) {
         const redisReply *key = keys->element[i];
+        struct str name = {key->str + head, (uint32_t)(key->len - head)};
+        if (scan->each_name) {
+            if (scan->each_name(scan->self, name, err) < 0)
+                return -1;
+            continue;
+        }
         redisReply *value = ask(o, err, "GET %b", key->str, (size_t)key->len);
         redisReply *ttl = value ? ask(o, err, "PTTL %b", key->str, (size_t)key->len) : NULL;
         int rc = value && ttl ? 0 : -1;
         if (rc == 0 && value->type == REDIS_REPLY_STRING) /* else it has expired meanwhile */
-            rc = each(self, (struct str){key->str + head, (uint32_t)(key->len - head)}, (const uint8_t *)value->str,
-                      (size_t)value->len, ttl->integer, err);
+            rc = scan->each(scan->self, name, (const uint8_t *)value->str, (size_t)value->len, ttl->integer, err);
         if (value)
             freeReplyObject(value);
         if (ttl)
@@ -261,13 +276,14 @@ static size_t escape_pattern(const char *text, char *out)
     return n;
 }
 
-int offline_records(struct offline *o, int32_t p, offline_record *each, void *self, struct error *err)
+static int scan_keys(struct scan *scan, int32_t p, struct error *err)
 {
+    struct offline *o = scan->o;
     if (connected(o, err) < 0)
         return -1;
-    size_t head, pattern_n;
+    size_t pattern_n;
     char cursor[32] = "0";
-    char *key = key_of(o, p, "u:", (struct str){0}, &head), *pattern = malloc(2 * head + 2);
+    char *key = key_of(o, p, "u:", (struct str){0}, &scan->head), *pattern = malloc(2 * scan->head + 2);
     assert(pattern);
     pattern_n = escape_pattern(key, pattern);
     pattern[pattern_n++] = '*';
@@ -280,9 +296,19 @@ int offline_records(struct offline *o, int32_t p, offline_record *each, void *se
             break;
         }
         snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
-        rc = each_of(o, reply->element[1], head, each, self, err);
+        rc = each_of(scan, reply->element[1], err);
         freeReplyObject(reply);
     } while (rc == 0 && strcmp(cursor, "0") != 0);
     free(pattern);
     return rc;
+}
+
+int offline_records(struct offline *o, int32_t p, offline_record *each, void *self, struct error *err)
+{
+    return scan_keys(&(struct scan){.o = o, .each = each, .self = self}, p, err);
+}
+
+int offline_names(struct offline *o, int32_t p, offline_name *each, void *self, struct error *err)
+{
+    return scan_keys(&(struct scan){.o = o, .each_name = each, .self = self}, p, err);
 }

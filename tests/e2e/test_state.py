@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_state.py - erasing users, and `gaitd state`: what an operator does with the records beside the daemons."""
+import ctypes
 import json
+import struct
 import subprocess
 
 import redis as binary_redis
@@ -192,3 +194,78 @@ def test_inspect(kafka, redis, gaitd, model, name):
     assert record["windows"]["count.product_view.5m"] == 3
     assert "count.product_view.5m" in tool("state", "inspect", "anna", "-c", daemon.config)
     assert "no record of user berta" in tool("state", "inspect", "berta", "-c", daemon.config, ok=False)
+
+
+def verify(daemon, *arguments, ok=True):
+    return json.loads(run_verify(daemon, "--json", *arguments, code=0 if ok else 1))
+
+
+def run_verify(daemon, *arguments, code=0):
+    done = subprocess.run([shop.GAITD, "state", "verify", "-c", daemon.config, *map(str, arguments)], capture_output=True, text=True,
+                          timeout=120, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def tamper(raw, section):
+    """The record with one bit of that section's last byte turned, and a right checksum."""
+    changed, at = bytearray(raw), 40
+    while at < len(raw):
+        name = raw[at + 1:at + 1 + raw[at]].decode()
+        length = struct.unpack_from("<I", raw, at + raw[at] + 3)[0]
+        at += raw[at] + 7 + length
+        if name == section:
+            changed[at - 4] ^= 1
+    xxhash = ctypes.CDLL("libxxhash.so.0")
+    xxhash.XXH3_64bits.restype = ctypes.c_uint64
+    changed[8:16] = struct.pack("<Q", xxhash.XXH3_64bits(bytes(changed[16:]), ctypes.c_size_t(len(changed) - 16)))
+    return bytes(changed)
+
+
+def test_verify_finds_what_was_tampered_with(kafka, redis, gaitd, model, name):
+    daemon = stopped(kafka, redis, gaitd, model, name, 3000)
+    before = records(redis, name)
+    good = verify(daemon, "--sample", 1000)
+    assert good == {"verified": len(before), "differ": 0, "not_verifiable": 0, "users": []}
+    assert run_verify(daemon, "--sample", 10) == "verified 10, differ 0, not verifiable 0\n"
+    raw = binary_redis.Redis(port=redis.port)
+    key = sorted(before)[7]
+    user, partition = key.split(b":u:")[1].decode(), int(key.split(b"{")[1].split(b"}")[0])
+    for section in ("window_rolling", "model_lstm"):
+        raw.set(key, tamper(before[key], section))
+        bad = verify(daemon, "--sample", 1000, ok=False)
+        assert bad["users"] == [{"user": user, "partition": partition, "result": "differs", "sections": section}]
+        assert verify(daemon, "--user", user, ok=False)["differ"] == 1
+        assert f"user {user}, partition {partition} differs: {section}" in run_verify(daemon, "--user", user, code=1)
+        assert verify(daemon, "--user", user, "--ignore", section)["verified"] == 1
+    raw.set(key, before[key][:-1])  # a checksum that is not right
+    assert verify(daemon, "--user", user, ok=False)["users"][0]["sections"] == "record (wrong checksum)"
+    raw.set(key, before[key])
+    # An update that was lost: W says that everything is contained, the record lacks its last events.
+    kafka.produce(f"{name}.clicks", [click(user, T0 + 10 * 86400000)])
+    daemon.start()
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    assert verify(daemon, "--user", user)["verified"] == 1  # beside a running daemon
+    assert daemon.terminate(5) == 0
+    raw.set(key, before[key])
+    assert "next, window_rolling" in run_verify(daemon, "--user", user, code=1)
+
+
+def test_verify_says_what_it_cannot_know(kafka, redis, gaitd, model, name):
+    """What retention has deleted is no difference; nor is an erased user."""
+    from confluent_kafka import TopicPartition
+    topics(kafka, name, 1)
+    kafka.produce(f"{name}.clicks", [click("anna", T0 + i * 1000) for i in range(10)])
+    kafka.produce(f"{name}.clicks", [click("berta", T0 + i * 1000) for i in range(10)])
+    daemon = gaitd(config(kafka, redis, name, model)).start()
+    daemon.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    kafka.admin("delete_records", [TopicPartition(f"{name}.clicks", 0, 5)])
+    found = verify(daemon)
+    while found["verified"] + found["not_verifiable"] < 2:  # one of the two may not be saved yet
+        found = verify(daemon)
+    assert found["users"] == [{"user": "anna", "partition": 0, "result": "not_verifiable",
+                               "reason": "history begins before the retained log"}]
+    tool("user", "erase", "berta", "-c", daemon.config)
+    assert "erased" in run_verify(daemon, "--user", "berta")
+    assert daemon.terminate(5) == 0
+    assert "no record of user carla" in tool("state", "verify", "--user", "carla", "-c", daemon.config, ok=False)
