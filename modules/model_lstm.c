@@ -11,6 +11,7 @@
 // takes its place between two batches, or is refused with a text while the old one goes on; a reload of the
 // configuration does the same, together with all that changes elsewhere.
 #include "file_mark.h"
+#include "model_wave.h"
 
 #include "gait/cpu.h"
 #include "gait/log.h"
@@ -22,7 +23,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ROWS_MAX = 96, PREFETCH_ROWS = 6, LINE = 64, WATCH_TICKS = 10 };
+enum { PREFETCH_ROWS = 6, LINE = 64, WATCH_TICKS = 10 };
 
 struct conf {
     const char *path;
@@ -52,15 +53,7 @@ struct self {
     uint32_t state_max;           /* floats that the section has room for */
     struct file_mark seen;        /* of the file when last looked at, good or not */
     unsigned ticks;
-    /* scratch of one block of a wave */
-    int32_t *wave;                /* [wave_cap] events of the current wave */
-    uint32_t wave_cap;
-    float *state[ROWS_MAX], *x;
-    uint32_t *rows;
-    double *columns;              /* [columns_cap] one row, for rebuilding */
-    uint32_t columns_cap;
-    uint8_t *own;                 /* [own_cap] ring entries that are this batch's own events */
-    uint32_t own_cap;
+    struct wave wave;
     struct metric_cell *m_steps, *m_rebuilt, *m_rebuild_steps, *m_unknown, *m_loaded, *m_refused;
 };
 
@@ -194,8 +187,8 @@ static void gather_block(struct instance *in, struct batch *b, const int32_t *ev
             prefetch_section(in, b, events[row + PREFETCH_ROWS], l->state_floats);
         int32_t i = events[row];
         struct section *section = section_of(in, b->events[i].record);
-        uint32_t *rows = self->rows + (size_t)row * m->embeddings_n;
-        self->state[row] = section->state;
+        uint32_t *rows = self->wave.rows + (size_t)row * m->embeddings_n;
+        self->wave.state[row] = section->state;
         b->has_before[i] = section->model_id == m->id;
         if (!b->has_before[i]) { /* nothing in the ring to rebuild it from: the user's first event */
             memset(section->state, 0, l->state_floats * sizeof *section->state);
@@ -204,7 +197,7 @@ static void gather_block(struct instance *in, struct batch *b, const int32_t *ev
         memcpy(b->hidden_before + (size_t)i * width, section->state + top, width * sizeof(float));
         model_rows_of_event(&self->at_work.binding, &b->events[i], rows);
         rows_unknown(self, &b->events[i], rows);
-        lstm_input(l, &self->at_work.binding, rows, batch_row(b, (uint32_t)i), self->x + (size_t)row * l->input);
+        lstm_input(l, &self->at_work.binding, rows, batch_row(b, (uint32_t)i), self->wave.x + (size_t)row * l->input);
     }
 }
 
@@ -214,90 +207,12 @@ static void run_block(struct instance *in, struct batch *b, const int32_t *event
     const struct lstm *l = self->at_work.lstm;
     size_t top = l->h_at[l->model->layers_n - 1];
     gather_block(in, b, events, n);
-    lstm_step(l, n, self->rows, self->x, self->state);
+    lstm_step(l, n, self->wave.rows, self->wave.x, self->wave.state);
     for (uint32_t row = 0; row < n; row++)
-        memcpy(b->hidden + (size_t)events[row] * b->hidden_n, self->state[row] + top, b->hidden_n * sizeof(float));
+        memcpy(b->hidden + (size_t)events[row] * b->hidden_n, self->wave.state[row] + top, b->hidden_n * sizeof(float));
 }
 
 /* ---- rebuilding from the ring ----------------------------------------------------------------------------------- */
-
-/* A user whose state is to be rebuilt: which of its ring events come before this batch. */
-struct rebuild {
-    struct user *user;
-    struct section *section;
-    uint32_t n, done;
-    uint32_t *index;      /* [n] of the ring, oldest first */
-};
-
-static bool same_event(const struct window_event *w, const struct event *event)
-{
-    return w->ts_ms == event->ts_ms && w->type == event->type && w->category == window_hash32(event->category) &&
-           w->item == window_hash32(event->item);
-}
-
-/* The window stage has put this batch's events into the ring already, each in its place in time: look for them from the
- * newest on, and take each once. Of two equal events it does not matter which is taken. */
-static void mark_own(struct self *self, const struct instance *window, const struct batch *b, int32_t first, uint32_t n)
-{
-    struct user *user = b->events[first].record;
-    if (n == 0)
-        return;
-    memset(self->own, 0, n);
-    for (int32_t i = first; i >= 0; i = b->events[i].next_of_user) {
-        if (b->events[i].verdict != EVENT_OK)
-            continue;
-        for (uint32_t at = n; at-- > 0;) {
-            struct window_event w = window_ring_at(window, user, at);
-            if (!self->own[at] && same_event(&w, &b->events[i])) {
-                self->own[at] = 1;
-                break;
-            }
-        }
-    }
-}
-
-static uint32_t rebuild_plan(struct self *self, const struct instance *window, struct batch *b, int32_t first,
-                             struct rebuild *plan)
-{
-    struct user *user = b->events[first].record;
-    uint32_t ring = window_ring_count(window, user);
-    if (self->own_cap < ring) {
-        free(self->own);
-        self->own_cap = window_ring_size(window);
-        self->own = calloc(self->own_cap, 1);
-        assert(self->own && self->own_cap >= ring);
-    }
-    mark_own(self, window, b, first, ring);
-    plan->user = user;
-    plan->n = plan->done = 0;
-    plan->index = arena_take(b->arena, (ring + 1) * sizeof *plan->index);
-    for (uint32_t at = 0; at < ring && plan->index; at++)
-        if (!self->own[at])
-            plan->index[plan->n++] = at;
-    return plan->n;
-}
-
-/* One step of all plans that have one left, as a wave. */
-static uint32_t rebuild_wave(struct instance *in, const struct instance *window, struct rebuild *plans, uint32_t n)
-{
-    struct self *self = in->self;
-    const struct lstm *l = self->at_work.lstm;
-    uint32_t width = columns_width(in->columns), used = 0;
-    for (uint32_t p = 0; p < n; p++) {
-        if (plans[p].done == plans[p].n)
-            continue;
-        uint32_t index = plans[p].index[plans[p].done++], *rows = self->rows + (size_t)used * l->model->embeddings_n;
-        struct window_event event = window_ring_at(window, plans[p].user, index);
-        memset(self->columns, 0, width * sizeof *self->columns);
-        window_columns_at(window, plans[p].user, index, -1, self->columns);
-        model_rows_of_ring(&self->at_work.binding, &event, rows);
-        lstm_input(l, &self->at_work.binding, rows, self->columns, self->x + (size_t)used * l->input);
-        self->state[used++] = plans[p].section->state;
-    }
-    lstm_step(l, used, self->rows, self->x, self->state);
-    metric_add(self->m_rebuild_steps, used);
-    return used;
-}
 
 /* Users in this block of a wave whose state is not this model's. Without anything in the ring they stay as they are. */
 static void rebuild_block(struct instance *in, struct batch *b, const int32_t *events, uint32_t n)
@@ -305,14 +220,14 @@ static void rebuild_block(struct instance *in, struct batch *b, const int32_t *e
     struct self *self = in->self;
     const struct lstm *l = self->at_work.lstm;
     const struct instance *window = engine_instance(in->engine, STAGE_WINDOW);
-    struct rebuild plans[ROWS_MAX];
+    struct rebuild plans[WAVE_ROWS_MAX];
     uint32_t plans_n = 0;
     for (uint32_t row = 0; row < n && window; row++) {
         struct section *section = section_of(in, b->events[events[row]].record);
         if (section->model_id == l->model->id)
             continue;
-        plans[plans_n].section = section;
-        if (rebuild_plan(self, window, b, events[row], &plans[plans_n]) == 0)
+        plans[plans_n].state = section->state;
+        if (rebuild_plan(&self->wave, window, b, events[row], &plans[plans_n]) == 0)
             continue;
         memset(section->state, 0, l->state_floats * sizeof *section->state);
         section->model_id = l->model->id;
@@ -321,76 +236,30 @@ static void rebuild_block(struct instance *in, struct batch *b, const int32_t *e
     if (plans_n == 0)
         return;
     metric_add(self->m_rebuilt, plans_n);
-    while (rebuild_wave(in, window, plans, plans_n) > 0)
-        ;
+    metric_add(self->m_rebuild_steps, (double)rebuild_run(&self->wave, window, l, &self->at_work.binding, in->columns,
+                                                          plans, plans_n));
 }
 
 /* ---- the batch -------------------------------------------------------------------------------------------------- */
-
-/* Event `i` of a user, or the next one of the same user that counts. */
-static int32_t next_counting(const struct batch *b, int32_t i)
-{
-    while (i >= 0 && b->events[i].verdict != EVENT_OK)
-        i = b->events[i].next_of_user;
-    return i;
-}
-
-static uint32_t first_wave(const struct batch *b, int32_t *wave)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        int32_t first = b->events[i].record && b->events[i].wave == 0 ? next_counting(b, (int32_t)i) : -1;
-        if (first >= 0)
-            wave[n++] = first;
-    }
-    return n;
-}
-
-static uint32_t next_wave(const struct batch *b, int32_t *wave, uint32_t n)
-{
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < n; k++) {
-        int32_t next = next_counting(b, b->events[wave[k]].next_of_user);
-        if (next >= 0)
-            wave[kept++] = next;
-    }
-    return kept;
-}
-
-/* Scratch grows only when batches or rows of columns have become larger than ever before. */
-static void scratch_grow(struct self *self, uint32_t events, uint32_t columns)
-{
-    if (self->wave_cap < events) {
-        free(self->wave);
-        self->wave = calloc(events, sizeof *self->wave);
-        self->wave_cap = events;
-    }
-    if (self->columns_cap < columns) {
-        free(self->columns);
-        self->columns = calloc(columns, sizeof *self->columns);
-        self->columns_cap = columns;
-    }
-    assert((self->wave || !events) && (self->columns || !columns));
-}
 
 static void lstm_run(struct instance *in, struct batch *b)
 {
     struct self *self = in->self;
     b->model = self->at_work.model;
     batch_hidden(b, model_hidden(b->model));
-    scratch_grow(self, b->cap, columns_width(in->columns));
-    uint32_t n = first_wave(b, self->wave);
+    wave_grow(&self->wave, b->cap, columns_width(in->columns));
+    uint32_t n = wave_first(&self->wave, b);
     for (bool first = true; n > 0; first = false) {
-        for (uint32_t from = 0; from < n; from += ROWS_MAX) {
-            uint32_t rows = n - from < ROWS_MAX ? n - from : ROWS_MAX;
+        for (uint32_t from = 0; from < n; from += WAVE_ROWS_MAX) {
+            uint32_t rows = n - from < WAVE_ROWS_MAX ? n - from : WAVE_ROWS_MAX;
             for (uint32_t row = 0; row < rows && row < PREFETCH_ROWS; row++)
-                prefetch_section(in, b, self->wave[from + row], self->at_work.lstm->state_floats);
+                prefetch_section(in, b, self->wave.events[from + row], self->at_work.lstm->state_floats);
             if (first)
-                rebuild_block(in, b, self->wave + from, rows);
-            run_block(in, b, self->wave + from, rows);
+                rebuild_block(in, b, self->wave.events + from, rows);
+            run_block(in, b, self->wave.events + from, rows);
         }
         metric_add(self->m_steps, n);
-        n = next_wave(b, self->wave, n);
+        n = wave_next(&self->wave, b, n);
     }
 }
 
@@ -444,11 +313,7 @@ static void lstm_close(struct instance *in)
         return;
     loaded_free(&self->at_work);
     loaded_free(&self->next);
-    free(self->wave);
-    free(self->x);
-    free(self->rows);
-    free(self->columns);
-    free(self->own);
+    wave_free(&self->wave);
     free(self);
     in->self = NULL;
 }
@@ -479,10 +344,7 @@ static int lstm_open(struct instance *in, bool check, struct error *err)
     const struct lstm *l = self->at_work.lstm;
     self->state_max = l->state_floats;
     in->user_size = sizeof(struct section) + l->state_floats * sizeof(float);
-    /* A later model may have other inputs: room for the widest. */
-    self->x = calloc((size_t)ROWS_MAX * MODEL_WIDTH_MAX, sizeof *self->x);
-    self->rows = calloc((size_t)ROWS_MAX * MODEL_EMBEDDINGS_MAX, sizeof *self->rows);
-    assert(self->x && self->rows);
+    wave_create(&self->wave);
     self->m_steps = metric_cell(in->metrics, "gait_model_steps_total", NULL);
     self->m_rebuilt = metric_cell(in->metrics, "gait_model_rebuilt_users_total", NULL);
     self->m_rebuild_steps = metric_cell(in->metrics, "gait_model_rebuild_steps_total", NULL);
