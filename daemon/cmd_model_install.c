@@ -56,14 +56,6 @@ static void *model_setting(const struct config *config, const char *name)
     return NULL;
 }
 
-static char *beside(const char *path, const char *suffix)
-{
-    char *text = malloc(strlen(path) + strlen(suffix) + 1);
-    assert(text);
-    sprintf(text, "%s%s", path, suffix);
-    return text;
-}
-
 static uint32_t state_floats(const struct model *m)
 {
     uint32_t n = 0;
@@ -78,7 +70,7 @@ static int place_of(const struct config *config, struct place *place, struct err
     const bool *watch = model_setting(config, "watch");
     if (!path || !*path)
         return error_set(err, "%s has no model stage with a path", config->name);
-    *place = (struct place){.path = *path, .previous = beside(*path, ".previous"), .spare = beside(*path, ".spare"),
+    *place = (struct place){.path = *path, .previous = model_path_with(*path, ".previous"), .spare = model_path_with(*path, ".spare"),
                             .watched = watch && *watch};
     struct model *m = model_load(*path, NULL); /* may be absent or broken: then it is about to be replaced */
     if (m) {
@@ -106,18 +98,6 @@ static int check_with(struct config *config, const char *path, struct error *err
 
 /* ---- changing places -------------------------------------------------------------------------------------------- */
 
-/* A second name for the file at `from`, in the place of whatever had that name. */
-static int link_over(const char *from, const char *to, struct error *err)
-{
-    char *temporary = beside(to, ".new");
-    unlink(temporary);
-    bool ok = link(from, temporary) == 0 && rename(temporary, to) == 0;
-    int result = ok ? 0 : error_set(err, "cannot keep %s as %s: %s", from, to, strerror(errno));
-    unlink(temporary); /* also when both names were the same file already, which rename() leaves */
-    free(temporary);
-    return result;
-}
-
 static int install(struct config *config, const struct place *place, const char *from, struct error *err)
 {
     struct model *m = model_load(from, err);
@@ -129,10 +109,8 @@ static int install(struct config *config, const struct place *place, const char 
         model_destroy(&m);
         return 0;
     }
-    if (result == 0 && *place->id)
-        result = link_over(place->path, place->previous, err);
     if (result == 0)
-        result = model_save(m, place->path, err);
+        result = model_install(m, place->path, err);
     if (result == 0)
         printf("%s: model %s is in place%s%s%s\n", place->path, model_id(m), *place->id ? ", " : "", place->id,
                *place->id ? " is kept as the previous one" : "");
@@ -146,7 +124,7 @@ static int rollback(struct config *config, const struct place *place, struct err
 {
     struct model *m = model_load(place->previous, err);
     int result = m ? check_with(config, place->previous, err) : -1;
-    if (result == 0 && link_over(place->path, place->spare, err) < 0)
+    if (result == 0 && model_link_over(place->path, place->spare, err) < 0)
         result = -1;
     if (result == 0 && (rename(place->previous, place->path) < 0 || rename(place->spare, place->previous) < 0))
         result = error_set(err, "%s and %s cannot change places: %s", place->path, place->previous, strerror(errno));

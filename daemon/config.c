@@ -147,6 +147,13 @@ static void read_module(struct loading *l, enum stage stage, const struct node *
     }
 }
 
+/* The module, if it is one that stands beside another. */
+static const struct module *stands_beside(enum stage stage, const struct node *child)
+{
+    const struct module *module = module_find(stage, child->key->text);
+    return module && module->beside ? module : NULL;
+}
+
 static void read_stage(struct loading *l, enum stage stage, const struct node *section)
 {
     char all[256];
@@ -159,12 +166,38 @@ static void read_stage(struct loading *l, enum stage stage, const struct node *s
     if (section->n == 0)
         config_errors_add(l->errors, section->line, section->column, "%s names no module; there are: %s",
                           stage_name(stage), all);
+    const struct node *first = NULL; /* that stands alone */
     for (const struct node *child = section->children; child; child = child->next) {
-        if (child != section->children && !stage_rules[stage].several)
+        if (stands_beside(stage, child))
+            continue;
+        if (first && !stage_rules[stage].several)
             config_errors_add(l->errors, child->key->line, child->key->column, "%s: there can be one only, and "
-                              "'%.60s' in line %d is it", stage_name(stage), section->children->key->text,
-                              section->children->key->line);
+                              "'%.60s' in line %d is it", stage_name(stage), first->key->text, first->key->line);
+        first = first ? first : child;
         read_module(l, stage, child);
+    }
+    for (const struct node *child = section->children; child; child = child->next) {
+        const struct module *module = stands_beside(stage, child);
+        if (module && (!first || strcmp(first->key->text, module->beside) != 0))
+            config_errors_add(l->errors, child->key->line, child->key->column, "%s.%s stands beside %s.%s, which is "
+                              "missing", stage_name(stage), module_kind(module), stage_name(stage), module->beside);
+    }
+}
+
+/* What stands beside the modules of a stage is always there: with the file's settings, or with the defaults. */
+static void add_beside(struct loading *l, enum stage stage, const struct node *section)
+{
+    size_t n = l->config->modules_n;
+    const struct module *alone = n > 0 ? l->config->modules[n - 1].module : NULL;
+    for (size_t i = 0; modules[i] && alone && alone->stage == stage; i++) {
+        const struct module *m = modules[i];
+        if (m->stage != stage || !m->beside || strcmp(m->beside, module_kind(alone)) != 0)
+            continue;
+        const struct node *named = section && section->kind == NODE_MAP ? node_find(section, module_kind(m)) : NULL;
+        if (named)
+            read_module(l, stage, named);
+        else
+            add_module(l, m, NULL, 0, 0);
     }
 }
 
@@ -224,6 +257,7 @@ static void read_stages(struct loading *l, const struct node *root)
             add_module(l, filled_in, NULL, 0, 0);
         else if (rule->required)
             config_errors_add(l->errors, 0, 0, "section '%s' is missing; it names one of: %s", stage_name(stage), all);
+        add_beside(l, stage, section);
     }
 }
 

@@ -15,7 +15,8 @@ bool reference_at(size_t index, struct reference *out)
         const struct module *m = modules[i];
         if (i == index) {
             *out = (struct reference){stage_name(m->stage), module_kind(m), m->summary, m->options, m->several,
-                                      !taken[m->stage], taken[m->stage] && m->stage != STAGE_SINK};
+                                      !taken[m->stage],
+                                      taken[m->stage] && m->stage != STAGE_SINK && !m->beside};
             return true;
         }
         taken[m->stage] = true;

@@ -98,17 +98,35 @@ static void use(struct instance *in, const struct loaded *next)
     self->at_work = *next;
 }
 
-static void load_changed(struct instance *in)
+static bool load_changed(struct instance *in)
 {
     struct self *self = in->self;
     struct loaded next;
     struct error err;
     if (loaded_make(in, ((const struct conf *)in->conf)->path, &next, &err) == 0) {
         use(in, &next);
-        return;
+        return true;
     }
     metric_add(self->m_refused, 1);
     log_error(in->name, "%s; model %s goes on", err.text, model_id(self->at_work.model));
+    return false;
+}
+
+bool lstm_renew(struct instance *model)
+{
+    struct self *self = model->self;
+    const struct conf *conf = model->conf;
+    return !file_mark_renewed(&self->seen, conf->path) || load_changed(model);
+}
+
+uint32_t lstm_state_room(const struct instance *model)
+{
+    return ((const struct self *)model->self)->state_max;
+}
+
+const char *lstm_path(const struct instance *model)
+{
+    return ((const struct conf *)model->conf)->path;
 }
 
 /* A reload reads the file unless it is the very one that is at work. */
@@ -273,9 +291,8 @@ static void lstm_flow(struct instance *in, const struct flow *flow)
         swap(in);
     else if (flow->kind == FLOW_DISCARD)
         loaded_free(&self->next);
-    else if (flow->kind == FLOW_TICK && conf->watch && ++self->ticks % WATCH_TICKS == 0 &&
-             file_mark_renewed(&self->seen, conf->path))
-        load_changed(in);
+    else if (flow->kind == FLOW_TICK && conf->watch && ++self->ticks % WATCH_TICKS == 0)
+        lstm_renew(in);
 }
 
 /* u64 model id, u32 floats, floats. A state of another size is another model's: it is passed over, and rebuilt. */

@@ -105,5 +105,10 @@ struct user;
 const struct lstm *lstm_at_work(const struct instance *model);
 /* The last layer's h [model_hidden()] in a user's record; NULL when it has no state of the model at work. */
 const float *lstm_user_hidden(const struct instance *model, struct user *user);
+/* Numbers that a record has room for; a model whose state is larger waits for a restart. */
+uint32_t lstm_state_room(const struct instance *model);
+const char *lstm_path(const struct instance *model); /* the file of the model at work */
+/* Between two batches: take the file over now if it is another one. False when it was refused. */
+bool lstm_renew(struct instance *model);
 
 #endif

@@ -103,6 +103,12 @@ int model_seal(struct model *m, struct error *err);
  * it to the disk and renames it. ---------------------------------------------------------------------------------- */
 struct model *model_load(const char *path, struct error *err);
 int model_save(struct model *m, const char *path, struct error *err);
+/* Keeps the file at `path`, when there is one, as PATH.previous and saves `m` at `path`, each by one rename: `path` is
+ * never absent. */
+int model_install(struct model *m, const char *path, struct error *err);
+/* A second name for the file at `from`, in the place of whatever had that name. */
+int model_link_over(const char *from, const char *to, struct error *err);
+char *model_path_with(const char *path, const char *suffix); /* the caller's */
 
 /* ---- what the scores need ---------------------------------------------------------------------------------------- */
 static inline uint32_t model_hidden(const struct model *m)
