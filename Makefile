@@ -100,7 +100,7 @@ cases: $(B)/gaitd
 	tests/cases.py --gaitd $(B)/gaitd $(CASES)
 
 SIM     := $(B)/tests/sim
-$(SIM): $(addprefix $(B)/tests/,sim.o sim_world.o sim_modules.o sim_compare.o oracle.o) $(B)/libgait.a
+$(SIM): $(addprefix $(B)/tests/,sim.o sim_world.o sim_config.o sim_modules.o sim_compare.o oracle.o) $(B)/libgait.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # The simulator: SEEDS histories of faults, FROM the first seed.

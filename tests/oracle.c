@@ -75,7 +75,7 @@ void oracle_work_out(struct oracle *oracle, const struct world *disturbed, bool 
     struct member *m = &w->members[0];
     m->world = w;
     m->clock = (struct clock){.wall_ms = wall_ms, .mono_ns = mono_ns, .self = w};
-    m->config = sim_config(m, 1, 4096);
+    m->config = sim_config(m, &(struct sim_settings){.batch_events = 1, .table_kb = 4096});
     struct error err;
     m->engine = engine_create(m->config, NULL, &m->clock, false, &err);
     if (!m->engine) {

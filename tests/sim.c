@@ -100,59 +100,12 @@ static void wake(void *self)
     ((struct member *)self)->awake = true;
 }
 
-static void use_sim_module(struct config_module *cm, const struct module *module, struct member *m)
-{
-    struct sim_conf *conf = calloc(1, sizeof *conf);
-    assert(conf);
-    conf->member = m;
-    free(cm->conf);
-    cm->conf = conf;
-    cm->module = module;
-}
-
-static void add_module(struct config *config, const struct module *module, struct member *m)
-{
-    config->modules = realloc(config->modules, (config->modules_n + 1) * sizeof *config->modules);
-    assert(config->modules);
-    config->modules[config->modules_n] = (struct config_module){.name = (char *)(uintptr_t)module->name};
-    use_sim_module(&config->modules[config->modules_n++], module, m);
-}
-
-/* Everything between source and sink is what a shop would run. */
-struct config *sim_config(struct member *m, int batch_events, int table_kb)
-{
-    char text[2048];
-    int n = snprintf(text, sizeof text,
-                     "engine: {batch_events: %d, batches: 3, table_bytes: %dKB, user_id_bytes: 16, save_ms: 300ms,\n"
-                     "         save_records: 16, commit_ms: 200ms, drain_ms: 5s, epoch_ms: 100ms, delivery: %s}\n"
-                     "source: {file: {paths: ['-']}}\nstore: {memory: {}}\n"
-                     "window: {rolling: {ring: 8, lateness: 1h}}\n"
-                     "model: {lstm: {path: conf/demo.safetensors, watch: false}}\nscore: {interest: {}}\n"
-                     "rule: {fraud: {rules: conf/rules.yaml}}\n",
-                     batch_events, table_kb, m->world->exactly_once ? "exactly_once" : "at_least_once");
-    struct config_errors errors = {0};
-    struct config *config = config_parse(text, (size_t)n, "sim.yaml", &errors);
-    if (!config) {
-        config_errors_print(&errors, stderr);
-        abort();
-    }
-    for (size_t i = 0; i < config->modules_n; i++) {
-        struct config_module *cm = &config->modules[i];
-        if (cm->module->stage == STAGE_SOURCE)
-            use_sim_module(cm, &sim_source, m);
-        else if (cm->module->stage == STAGE_STORE)
-            use_sim_module(cm, &sim_store, m);
-    }
-    add_module(config, &sim_chain, m);
-    add_module(config, &sim_sink, m);
-    return config;
-}
-
 static void member_start(struct world *w, struct member *m)
 {
     struct error err;
     m->clock = (struct clock){.wall_ms = wall_ms, .mono_ns = mono_ns, .self = w};
-    m->config = sim_config(m, 1 + (int)world_random(w, 12), 1024);
+    m->batch_events = 1 + (int)world_random(w, 12);
+    m->config = sim_config(m, &(struct sim_settings){.batch_events = m->batch_events, .table_kb = 1024});
     m->engine = engine_create(m->config, NULL, &m->clock, false, &err);
     if (!m->engine) {
         fprintf(stderr, "a member cannot start: %s\n", err.text);
@@ -253,10 +206,21 @@ static void zombie_learns(struct world *w, struct member *m)
 
 /* ---- faults ---------------------------------------------------------------------------------------------------- */
 
+/* Connections break when something is on its way, above all: of the members, one that is being served by Redis. */
+static struct member *asking_redis(struct world *w, struct member *m)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        struct member *other = &w->members[(m->index + i) % MEMBERS];
+        if (other->engine && !other->frozen && other->redis.executed < other->redis.end)
+            return other;
+    }
+    return m;
+}
+
 static void fault(struct world *w)
 {
     struct member *m = &w->members[world_random(w, MEMBERS)];
-    switch (world_random(w, 9)) {
+    switch (world_random(w, 10)) {
     case 0:
         if (m->engine)
             member_crash(w, m);
@@ -275,6 +239,8 @@ static void fault(struct world *w)
         break;
     case 3:
     case 4:
+        if (world_chance(w, 500))
+            m = asking_redis(w, m);
         if (m->engine && !m->frozen && world_chance(w, 500)) {
             world_say(w, "member %d loses its connection to Redis", m->index);
             redis_reset(m);
@@ -292,6 +258,10 @@ static void fault(struct world *w)
             world_say(w, "FLUSHALL");
             redis_flush(w);
         }
+        break;
+    case 7:
+        if (m->engine && !m->frozen)
+            sim_reload(m);
         break;
     default:
         rebalance(w);
@@ -467,7 +437,7 @@ static void world_end(struct world *w)
 
 /* What was compared, so that nobody mistakes silence for success. */
 struct tally {
-    uint64_t scores, alerts, dead_letters;
+    uint64_t scores, alerts, dead_letters, reloads, refused_reloads;
 };
 
 static void count_outputs(struct tally *tally, const struct outputs *outputs)
@@ -511,6 +481,8 @@ static const char *run_seed(uint64_t seed, enum bug bug, bool verbose, struct ta
     if (!wrong)
         wrong = world_compare(w, text, cap);
     count_outputs(tally, &w->outputs);
+    tally->reloads += w->reloads;
+    tally->refused_reloads += w->refused_reloads;
     world_end(w);
     return wrong;
 }
@@ -532,6 +504,8 @@ static int run_seeds(uint64_t from, uint64_t seeds, enum bug bug, bool verbose)
     }
     printf("compared: %llu scores, %llu alerts, %llu dead letters, and the records\n", (unsigned long long)tally.scores,
            (unsigned long long)tally.alerts, (unsigned long long)tally.dead_letters);
+    printf("reloads of the configuration: %llu done, %llu refused\n", (unsigned long long)tally.reloads,
+           (unsigned long long)tally.refused_reloads);
     printf("%llu passed, %llu failed\n", (unsigned long long)passed, (unsigned long long)failed);
     return failed ? 1 : 0;
 }

@@ -336,15 +336,26 @@ static int chain_open(struct instance *in, bool check, struct error *err)
 
 static void chain_run(struct instance *in, struct batch *b)
 {
+    struct member *m = in->self;
+    bool forget = m->swapped && m->world->bug == BUG_RELOAD_FORGETS;
+    m->swapped = false;
     for (uint32_t i = 0; i < b->n; i++) {
         const struct event *event = &b->events[i];
         if (event->verdict != EVENT_OK)
             continue;
         uint64_t *chain = user_section(event->record, in->user_offset);
+        if (forget)
+            *chain = 0;
         *chain = XXH3_64bits_withSeed(event->raw.at, event->raw.len, *chain);
         b->scores[i].publish = true;
         b->scores[i].intent = (float)(*chain >> 40) / 16777216.0f;
     }
+}
+
+static void chain_flow(struct instance *in, const struct flow *flow)
+{
+    if (flow->kind == FLOW_SWAP)
+        ((struct member *)in->self)->swapped = true;
 }
 
 static void chain_record(struct instance *in, struct user *user, struct record_io *io)
@@ -358,6 +369,7 @@ const struct module sim_chain = {
     .record_version = 1,
     .open = chain_open,
     .run = chain_run,
+    .flow = chain_flow,
     .record = chain_record,
 };
 

@@ -21,6 +21,7 @@ const char *const bug_names[BUGS] = {
     [BUG_RECEIPT_TOO_EARLY] = "receipt-too-early",
     [BUG_KEEP_FENCE] = "keep-fence",
     [BUG_COMMIT_POISONED] = "commit-poisoned",
+    [BUG_RELOAD_FORGETS] = "reload-forgets",
 };
 
 /* splitmix64 */

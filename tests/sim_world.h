@@ -4,6 +4,7 @@
  *
  *   sim.c          draws the faults, lets everybody take steps in random order, heals, compares
  *   sim_world.c    the servers: what the broker and Redis do with a request at the moment it reaches them
+ *   sim_config.c   what a gaitd runs with, and reloads of it
  *   sim_modules.c  source, store and sink of the engine, speaking to those servers through queues
  *   oracle.c       what records and outputs must be, worked out naively from the log
  *   sim_compare.c  compares
@@ -32,6 +33,7 @@ enum bug {
     BUG_RECEIPT_TOO_EARLY,   /* the position in the log of erasures is saved before the receipt is out */
     BUG_KEEP_FENCE,          /* a new connection goes on with the old fence, though the old one may not be dead */
     BUG_COMMIT_POISONED,     /* a transaction with outputs of a lost partition is committed */
+    BUG_RELOAD_FORGETS,      /* a module that was given a new configuration begins its users anew */
     BUGS
 };
 extern const char *const bug_names[BUGS];
@@ -127,7 +129,9 @@ struct member {
     bool frozen;               /* SIGSTOP */
     uint64_t joined;           /* its life in the group, as it knows; behind the group's own: it is a zombie */
     uint64_t next_tick_ns;
+    int batch_events;
     bool paused, draining;
+    bool swapped;              /* a new configuration since the last batch */
     struct connection redis, broker;
     struct held held[PARTITIONS];
     struct outputs transaction; /* outputs since the last commit began */
@@ -155,6 +159,7 @@ struct world {
     struct sim_erasure erasures[ERASURES];
     int64_t erasures_n, erasures_end; /* that there will be, that there are by now */
     bool healing;
+    uint64_t reloads, refused_reloads;
 
     /* broker */
     int64_t committed[PARTITIONS];
@@ -210,12 +215,21 @@ void source_lost(struct member *m);
 void source_feed(struct member *m);  /* erasures that are there go to the engine */
 uint64_t output_sum(const char *text, size_t n);
 
+/* ---- sim_config.c ---- */
+struct sim_settings {
+    int batch_events, table_kb;
+    int save_ms, commit_ms, epoch_ms; /* 0 = as usual */
+    const char *model, *rules;        /* NULL = as usual */
+};
+/* Everything between source and sink is what a shop would run. */
+struct config *sim_config(struct member *m, const struct sim_settings *settings);
+void sim_reload(struct member *m);    /* between two steps */
+
 /* ---- oracle.c ---- */
 struct oracle {
     struct outputs outputs;
     struct bytes records[PARTITIONS][USERS];
 };
-struct config *sim_config(struct member *m, int batch_events, int table_kb); /* sim.c */
 void oracle_work_out(struct oracle *oracle, const struct world *w, bool erasures);
 void oracle_free(struct oracle *oracle);
 
