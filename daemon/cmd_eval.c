@@ -14,11 +14,12 @@
 
 static void print_usage(FILE *out)
 {
-    fputs("Usage: gaitd eval --model MODEL --events FILE... [OPTION...]\n\n"
+    fputs("Usage: gaitd eval --model MODEL {--events FILE... | --from-kafka} [OPTION...]\n\n"
           "Says how good a model is on events that it has not learned from: one prediction for each event after a\n"
           "sequence's first, beside three baselines (popularity, repeat_last, first-order markov) on the same ones.\n\n"
           "  --model MODEL         the model\n"
           "  --events FILE...      JSON lines or CSV, plain, gzip or zstd, in the order of time\n"
+          "  --from-kafka          instead: the topic of the configuration's source.kafka, from beginning to end\n"
           "  --csv-delimiter C     (, and a tab for .tsv)\n"
           "  --warmup FILE         events before those (may be repeated): they fill windows and states, and the\n"
           "                        baselines count them; without it baselines count as they go, after each prediction\n"
@@ -67,6 +68,7 @@ static int set_option(struct request *r, int option, const char *value, struct e
             fclose(job->ranks);
         job->ranks = fopen(value, "we");
         return job->ranks ? 0 : error_set(err, "--ranks: cannot write %s: %s", value, strerror(errno));
+    case 'K': job->from_kafka = true; return 0;
     case 'j': r->json = true; return 0;
     case 'n': job->intervals = false; return 0;
     case 'e': return add(job->files, &job->files_n, value, err);
@@ -96,6 +98,7 @@ static int parse(int argc, char **argv, struct request *r)
         {"labels", required_argument, NULL, 'l'}, {"purchase", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
         {"csv-delimiter", required_argument, NULL, 'd'}, {"ranks", required_argument, NULL, 'r'},
+        {"from-kafka", no_argument, NULL, 'K'},
         {"no-intervals", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     struct error err;
@@ -109,8 +112,11 @@ static int parse(int argc, char **argv, struct request *r)
     }
     for (; optind < argc && rc == 0; optind++)
         rc = add(r->job.files, &r->job.files_n, argv[optind], &err);
-    if (rc == 0 && (!r->job.model || !r->job.files_n))
-        rc = error_set(&err, "--%s is missing", r->job.model ? "events" : "model");
+    if (rc == 0 && r->job.from_kafka && (r->job.files_n || r->job.warmup_n || !r->job.conf))
+        rc = error_set(&err, "--from-kafka %s", r->job.conf ? "excludes --events and --warmup"
+                                                            : "needs --config, which names broker and topic");
+    if (rc == 0 && (!r->job.model || !(r->job.files_n || r->job.from_kafka)))
+        rc = error_set(&err, "--%s is missing", r->job.model ? "events (or --from-kafka)" : "model");
     if (rc < 0)
         fprintf(stderr, "gaitd eval: %s\n", err.text);
     return rc < 0 ? 3 : 0;

@@ -14,11 +14,13 @@
 
 static void print_usage(FILE *out)
 {
-    fputs("Usage: gaitd train --events FILE... --out MODEL [OPTION...]\n\n"
-          "Trains a model on event files, with the decode and window code that serves, and says how good it is.\n\n"
+    fputs("Usage: gaitd train {--events FILE... | --from-kafka} --out MODEL [OPTION...]\n\n"
+          "Trains a model on event files or a topic, with the decode and window code that serves, and says how good it is.\n\n"
           "Data\n"
           "  --events FILE...      JSON lines or, by their names, CSV with a header (the same mapping); plain, gzip\n"
           "                        or zstd, in the order of time; - is standard input\n"
+          "  --from-kafka          instead of files: the topic of source.kafka, from its beginning to its end as of\n"
+          "                        now; joins no group and commits nothing, so daemons may run\n"
           "  --csv-delimiter C     (, and a tab for .tsv)\n"
           "  -c, --config FILE     the daemon's configuration: mapping, event types, windows (defaults)\n"
           "  --target LIST         what to predict: category, item, intent, label:NAME, several with commas\n"
@@ -239,7 +241,7 @@ enum {
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
     OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
-    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE,
+    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA,
 };
 
 static const struct long_option long_options[] = {
@@ -262,6 +264,7 @@ static const struct long_option long_options[] = {
     {"out", required_argument, NULL, OPT_OUT}, {"card", required_argument, NULL, OPT_CARD},
     {"csv-delimiter", required_argument, NULL, OPT_DELIMITER}, {"samples", required_argument, NULL, OPT_SAMPLES},
     {"catalogue", required_argument, NULL, OPT_CATALOGUE}, {"exclude-days", required_argument, NULL, OPT_EXCLUDE},
+    {"from-kafka", no_argument, NULL, OPT_KAFKA},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
 
@@ -273,6 +276,7 @@ static int set_data(struct train_job *job, int option, char *value, struct error
     case OPT_DELIMITER:
         job->csv_delimiter = strcmp(value, "\\t") == 0 ? '\t' : *value;
         return strlen(value) == 1 || job->csv_delimiter == '\t' ? 0 : error_set(err, "'%s' is not one byte", value);
+    case OPT_KAFKA: job->from_kafka = true; return 0;
     case OPT_LABELS: job->labels = value; return 0;
     case OPT_CATALOGUE: job->catalogue = value; return 0;
     case OPT_EXCLUDE: return train_days_parse(&job->exclude, value, err);
@@ -396,8 +400,13 @@ static int parse(int argc, char **argv, struct train_job *job)
             fprintf(stderr, "gaitd train: %s\n", err.text);
             return 3;
         }
-    if (!job->files_n || !job->out) {
-        fprintf(stderr, "gaitd train: --%s is missing\n", job->files_n ? "out" : "events");
+    if (job->from_kafka && (job->files_n || !job->conf)) {
+        fprintf(stderr, "gaitd train: --from-kafka %s\n", job->files_n ? "and --events exclude each other"
+                                                                       : "needs --config, which names broker and topic");
+        return 3;
+    }
+    if (!(job->files_n || job->from_kafka) || !job->out) {
+        fprintf(stderr, "gaitd train: --%s is missing\n", job->out ? "events (or --from-kafka)" : "out");
         return 3;
     }
     if (job->sequence == TRAIN_BY_SESSION && !features_given)

@@ -17,7 +17,8 @@ static int collect(const struct eval_job *job, const struct model *m, bool warmu
         files[n++] = job->files[i];
     for (uint32_t f = 0; f < m->features_n; f++)
         columns[f] = m->features[f].column;
-    struct train_collect_options o = {.conf = job->conf, .files = files, .files_n = n, .columns = columns,
+    struct train_collect_options o = {.conf = job->conf, .files = files, .files_n = n, .from_kafka = job->from_kafka,
+                                      .columns = columns,
                                       .columns_n = m->features_n, .csv_delimiter = job->csv_delimiter,
                                       .stop = job->stop};
     return train_collect(&o, out, err);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// train_collect.c - runs the engine over event files and keeps what comes out of the window stage.
+// train_collect.c - runs the engine over event files or a topic and keeps what comes out of the window stage.
 #include "train_collect.h"
 
 #include "engine.h"
 #include "module.h"
+#include "train_kafka.h"
 
 #include "gait/csv.h"
 
@@ -24,6 +25,7 @@ static const char *const useful_columns[] = {
 struct collect {
     const struct train_collect_options *options;
     struct train_collected *out;
+    struct train_kafka *kafka;       /* NULL = files */
     int place[MODEL_FEATURES_MAX];
     float row[MODEL_FEATURES_MAX];
 };
@@ -104,6 +106,8 @@ static struct config *file_config(const struct train_collect_options *o, struct 
         fputs(i ? ", " : "", out);
         append_quoted(out, o->files[i]);
     }
+    if (o->from_kafka)
+        fputs("-", out); /* for the section to be complete; its source is not the one that is opened */
     fputs("]}}\ndecode: {json: {}}\nstore: {memory: {}}\nwindow: {rolling: {}}\n", out);
     fclose(out);
     struct config *config = config_parse(text, len, "train", errors);
@@ -143,6 +147,16 @@ struct loop {
     const struct collect *collect;
 };
 
+static void show_progress(const struct collect *c)
+{
+    fprintf(stderr, "\rreading: %zu events ", c->out->set->n);
+    if (c->kafka) {
+        int64_t done, all;
+        train_kafka_progress(c->kafka, &done, &all);
+        fprintf(stderr, "from %lld of %lld messages ", (long long)done, (long long)all);
+    }
+}
+
 static void wake(void *self)
 {
     struct loop *l = self;
@@ -167,7 +181,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int events)
     if (train_stop_asked(l->collect->options->stop))
         engine_drain(l->engine, 0);
     if (l->collect->options->show_progress)
-        fprintf(stderr, "\rreading: %zu events ", l->collect->out->set->n);
+        show_progress(l->collect);
 }
 
 static void run_engine(struct engine *engine, struct ev_loop *loop, const struct collect *collect)
@@ -184,8 +198,10 @@ static void run_engine(struct engine *engine, struct ev_loop *loop, const struct
     ev_timer_stop(loop, &l.tick);
     ev_idle_stop(loop, &l.idle);
     engine->wake = NULL;
-    if (collect->options->show_progress)
+    if (collect->options->show_progress) {
+        show_progress(collect);
         fputc('\n', stderr);
+    }
 }
 
 static int want_columns(struct collect *c, struct engine *engine, const char **names, uint32_t *n, struct error *err)
@@ -234,7 +250,7 @@ static int no_event(const struct train_collected *c, struct error *err)
         if (c->results[v] > c->results[most])
             most = v;
     if (most == 0)
-        return error_set(err, "there is no event in the files");
+        return error_set(err, "there is no event to read");
     return error_set(err, "no event could be used; %llu are %s (%s)", (unsigned long long)c->results[most],
                      event_verdict_name((enum event_verdict)most), c->example[most]);
 }
@@ -247,10 +263,19 @@ static int collect_files(const struct train_collect_options *o, struct train_col
         return -1;
     }
     struct collect collect = {.options = o, .out = out};
+    if (o->from_kafka) {
+        assert(user);
+        collect.kafka = train_kafka_open(user, err);
+    }
+    if (o->from_kafka && !collect.kafka) {
+        config_destroy(&user);
+        config_destroy(&files);
+        return -1;
+    }
     const struct config *own = user ? user : files;
     const struct config_module *window = module_of(own, STAGE_WINDOW);
     struct config_module flow[] = {
-        *module_of(files, STAGE_SOURCE),
+        collect.kafka ? train_kafka_source(collect.kafka) : *module_of(files, STAGE_SOURCE),
         *module_of(own, STAGE_DECODE),
         *module_of(files, STAGE_STORE),
         window ? *window : *module_of(files, STAGE_WINDOW),
@@ -260,6 +285,11 @@ static int collect_files(const struct train_collect_options *o, struct train_col
     config.modules = flow;
     config.modules_n = sizeof flow / sizeof *flow;
     int rc = collect_with(&collect, &config, err);
+    struct error broken;
+    if (train_kafka_close(&collect.kafka, &broken) < 0 && rc == 0) {
+        *err = broken;
+        rc = -1;
+    }
     if (rc == 0 && out->set->n == 0)
         rc = no_event(out, err);
     config_destroy(&user);

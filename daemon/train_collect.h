@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_collect.h - event files through a real engine into a train_set: the configuration's own decode and window code,
+/* train_collect.h - event files, or a topic, through a real engine into a train_set: the configuration's own decode and window code,
  * with the files as source, memory as store and a sink that copies what passes. So training sees what serving sees. */
 #ifndef GAIT_TRAIN_COLLECT_H
 #define GAIT_TRAIN_COLLECT_H
@@ -14,6 +14,7 @@ struct train_collect_options {
     const char *conf;                /* NULL = defaults */
     const char *const *files;        /* CSV by their names, else JSON lines */
     size_t files_n;
+    bool from_kafka;                 /* instead of files: the topic of `conf`, see train_kafka.h */
     char csv_delimiter;              /* 0 = by the name */
     const char *const *columns;      /* each must be there */
     size_t columns_n;

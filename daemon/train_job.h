@@ -19,6 +19,7 @@ struct train_job {
     const char *conf, *labels, *catalogue;
     const char *files[TRAIN_FILES_MAX];
     size_t files_n;
+    bool from_kafka;          /* instead of files */
     char csv_delimiter;       /* 0 = by the name */
     const char *features[MODEL_FEATURES_MAX];
     size_t features_n;
@@ -48,6 +49,7 @@ struct eval_job {
     FILE *ranks;              /* see struct eval_request */
     const char *files[TRAIN_FILES_MAX], *warmup[TRAIN_FILES_MAX];
     size_t files_n, warmup_n;
+    bool from_kafka;          /* instead of files */
     char csv_delimiter;
     enum train_sequence_kind sequence;
     uint32_t threads;
