@@ -39,7 +39,8 @@ struct rebuild {
     uint32_t *index;              /* [n] of the ring, oldest first */
 };
 
-/* `first`: the user's first event of the batch that counts. How many steps it will take; 0 = nothing to rebuild from. */
+/* `first`: the user's first event of the batch that counts. How many steps it will take; 0 = nothing to rebuild from.
+ */
 uint32_t rebuild_plan(struct wave *w, const struct instance *window, struct batch *b, int32_t first,
                       struct rebuild *plan);
 /* All plans [n <= WAVE_ROWS_MAX], in waves; how many steps they took. */

@@ -179,8 +179,9 @@ struct module {
     const char *summary;     /* one sentence for `gaitd options` */
     enum stage stage;
     bool several;                  /* a sink of which a configuration may have more than one, as a list */
-    const char *beside;            /* stands beside the module of this kind, in the same stage and behind it, whether the
-                                      file names it or not: its settings can then come and go by reload. NULL = alone */
+    /* Stands beside the module of this kind, in the same stage and behind it, whether the file names it or not: its
+     * settings can then come and go by reload. NULL = alone. */
+    const char *beside;
     const struct option *options;  /* ended by a row without name; may be NULL */
     size_t conf_size;
     const struct metric *metrics;  /* rows of its own, declared before open; may be NULL */
