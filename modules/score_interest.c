@@ -7,9 +7,10 @@
 //   hidden_before ─► softmax ─► −ln p(this event's category)     how surprising this event was
 //
 // Owns scratch for one block of events; everything else is the batch's or the model stage's.
+#include "score_rank.h"
+
 #include "gait/lstm.h"
 #include "gait/module.h"
-#include "gait/window.h"
 
 #include <assert.h>
 #include <math.h>
@@ -19,9 +20,6 @@ enum { BLOCK_MAX = 64, SCRATCH_FLOATS = 1 << 16, TOP_MAX = SCORE_TOP_MAX };
 enum publish { PUBLISH_ALL, PUBLISH_LATEST };
 
 static const char *const publish_names[] = {"all", "latest", NULL};
-static const uint32_t recall_at[] = {1, 5, 10, 20};
-enum { RECALLS = sizeof recall_at / sizeof *recall_at };
-
 struct conf {
     int64_t top;
     int publish;
@@ -32,7 +30,7 @@ struct self {
     size_t hidden_cap, logits_cap;
     float intent[BLOCK_MAX];
     uint32_t events[BLOCK_MAX];         /* of the block */
-    struct metric_cell *m_predictions, *m_log_loss, *m_recall[RECALLS];
+    struct metric_cell *m_predictions, *m_log_loss, *m_reciprocal, *m_recall[SCORE_RECALLS];
 };
 
 /* ---- top k ------------------------------------------------------------------------------------------------------ */
@@ -175,30 +173,13 @@ static void score_after(struct instance *in, const struct lstm *l, struct batch 
 
 /* ---- what it had said before them ------------------------------------------------------------------------------- */
 
-/* The class that came true; -1 when the event has none, or one that the vocabulary does not know. */
-static int truth_of(const struct model_head *head, const struct event *event)
-{
-    struct str name = strcmp(head->target, "item") == 0 ? event->item : event->category;
-    return name.len ? model_vocabulary_find(&head->vocabulary, window_hash32(name)) : -1;
-}
-
-/* A tie counts half, as usual: two classes of equal probability have rank 1.5. */
-static float rank_of(const float *p, uint32_t classes, uint32_t truth)
-{
-    uint32_t higher = 0, equal = 0;
-    for (uint32_t i = 0; i < classes; i++) {
-        higher += p[i] > p[truth];
-        equal += p[i] == p[truth]; /* itself, too */
-    }
-    return 1.0f + (float)higher + 0.5f * (float)(equal - 1);
-}
-
 static void measure(struct self *self, float surprise, float rank)
 {
     metric_add(self->m_predictions, 1);
     metric_add(self->m_log_loss, surprise);
-    for (int i = 0; i < RECALLS; i++)
-        metric_add(self->m_recall[i], rank <= (float)recall_at[i]);
+    metric_add(self->m_reciprocal, 1 / rank);
+    for (int i = 0; i < SCORE_RECALLS; i++)
+        metric_add(self->m_recall[i], rank <= (float)score_recall_at[i]);
 }
 
 static void score_before(struct instance *in, const struct lstm *l, struct batch *b)
@@ -212,14 +193,14 @@ static void score_before(struct instance *in, const struct lstm *l, struct batch
         for (uint32_t row = 0; row < n; row++) {
             const struct event *event = &b->events[self->events[row]];
             float *p = self->logits + (size_t)row * head->classes;
-            int truth = truth_of(head, event);
+            int truth = score_truth(head, event);
             if (truth < 0)
                 continue;
             float logit = p[truth], surprise = l->kernel->softmax(p, head->classes) - logit;
             surprise = surprise > 0 ? surprise : 0; /* p = 1 but for rounding */
             b->scores[self->events[row]].surprise = surprise;
             if (!event->silent) /* a replayed event has been measured already */
-                measure(self, surprise, rank_of(p, head->classes, (uint32_t)truth));
+                measure(self, surprise, score_rank(p, head->classes, (uint32_t)truth));
         }
     }
 }
@@ -259,6 +240,8 @@ static const struct metric interest_metrics[] = {
      "Events whose category (or item) was predicted before it was seen; replayed ones do not count."},
     {"gait_model_log_loss_total", METRIC_COUNTER, NULL,
      "Sum of -ln p(what came true) over those; divided by their number it is the log loss in nats."},
+    {"gait_model_reciprocal_ranks_total", METRIC_COUNTER, NULL,
+     "Sum of 1 / rank of what came true over those; divided by their number it is the mean reciprocal rank."},
     {"gait_model_hits_total", METRIC_COUNTER, "k",
      "Of those, how many had the truth among the k likeliest; divided by their number it is recall@k."},
     {NULL, 0, NULL, NULL},
@@ -272,9 +255,10 @@ static int interest_open(struct instance *in, bool check, struct error *err)
     assert(self);
     self->m_predictions = metric_cell(in->metrics, "gait_model_predictions_total", NULL);
     self->m_log_loss = metric_cell(in->metrics, "gait_model_log_loss_total", NULL);
-    for (int i = 0; i < RECALLS; i++) {
+    self->m_reciprocal = metric_cell(in->metrics, "gait_model_reciprocal_ranks_total", NULL);
+    for (int i = 0; i < SCORE_RECALLS; i++) {
         char k[16];
-        snprintf(k, sizeof k, "%u", recall_at[i]);
+        snprintf(k, sizeof k, "%u", score_recall_at[i]);
         self->m_recall[i] = metric_cell(in->metrics, "gait_model_hits_total", k);
     }
     return 0;

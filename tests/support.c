@@ -135,6 +135,8 @@ struct instance *rig_open(struct rig *rig, const struct module *module, void *co
     };
     if (module->metrics)
         metrics_declare(e->metrics, module->metrics);
+    if (module->shared_metrics)
+        metrics_declare(e->metrics, module->shared_metrics);
     if (module->open(in, false, err ? err : &own) == 0)
         return in;
     if (!err)
