@@ -70,8 +70,8 @@ static int place_of(const struct config *config, struct place *place, struct err
     const bool *watch = model_setting(config, "watch");
     if (!path || !*path)
         return error_set(err, "%s has no model stage with a path", config->name);
-    *place = (struct place){.path = *path, .previous = model_path_with(*path, ".previous"), .spare = model_path_with(*path, ".spare"),
-                            .watched = watch && *watch};
+    *place = (struct place){.path = *path, .previous = model_path_with(*path, ".previous"),
+                            .spare = model_path_with(*path, ".spare"), .watched = watch && *watch};
     struct model *m = model_load(*path, NULL); /* may be absent or broken: then it is about to be replaced */
     if (m) {
         place->state_floats = state_floats(m);

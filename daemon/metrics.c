@@ -259,7 +259,10 @@ void metrics_write(const struct metrics *m, FILE *out)
                 continue;
             }
             write_name(row, row->cells[j], "", NULL, out);
-            fprintf(out, "%.15g\n", row->cells[j]->cell.value);
+            if (isnan(row->cells[j]->cell.value))
+                fputs("NaN\n", out); /* printf may give it a sign, which Prometheus does not read */
+            else
+                fprintf(out, "%.15g\n", row->cells[j]->cell.value);
         }
     }
 }

@@ -210,7 +210,8 @@ static void begin(struct instance *in, const struct lstm *serving)
     }
     if (self->opponent == self->at_work.model->id) {
         self->state = CHALLENGER_SAME;
-        log_notice(in->name, "challenger %s is the model at work: there is nothing to compare", model_id(serving->model));
+        log_notice(in->name, "challenger %s is the model at work: there is nothing to compare",
+                   model_id(serving->model));
     } else if (shadow_measure_begin(&self->measure, serving, self->at_work.lstm, conf->margin, conf->alpha, &err) < 0) {
         self->state = CHALLENGER_INCOMPARABLE;
         log_warning(in->name, "challenger %s cannot be compared: %s", model_id(self->at_work.model), err.text);

@@ -3,7 +3,8 @@
 #include "gait/module.h"
 
 extern const struct module source_kafka, source_file, decode_json, store_redis, store_memory, window_rolling;
-extern const struct module model_lstm, model_challenger, score_interest, rule_fraud, sink_kafka, sink_redis, sink_file;
+extern const struct module model_lstm, model_challenger, score_interest, score_drift, rule_fraud;
+extern const struct module sink_kafka, sink_redis, sink_file;
 
 const struct module *const modules[] = {
     &source_kafka,
@@ -15,6 +16,7 @@ const struct module *const modules[] = {
     &model_lstm,
     &model_challenger,
     &score_interest,
+    &score_drift,
     &rule_fraud,
     &sink_kafka,
     &sink_redis,

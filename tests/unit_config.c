@@ -67,16 +67,17 @@ static void a_model_brings_its_scores(void **state)
     (void)state;
     struct config *config = accept(LEAST "model: {lstm: {path: m.safetensors}}\n");
     const struct config_module *last = &config->modules[config->modules_n - 1];
-    assert_string_equal(last[-2].name, "model.lstm");
-    assert_string_equal(last[-1].name, "model.challenger"); /* it stands beside: there whether named or not */
-    assert_string_equal(last->name, "score.interest");
+    assert_string_equal(last[-3].name, "model.lstm");
+    assert_string_equal(last[-2].name, "model.challenger"); /* it stands beside: there whether named or not */
+    assert_string_equal(last[-1].name, "score.interest");
+    assert_string_equal(last->name, "score.drift");
     assert_int_equal(last->line, 0);
     config_destroy(&config);
     config = accept(LEAST "model: {challenger: {share: 0.5}, lstm: {path: m.safetensors}}\n"); /* and always behind */
     last = &config->modules[config->modules_n - 1];
-    assert_string_equal(last[-2].name, "model.lstm");
-    assert_string_equal(last[-1].name, "model.challenger");
-    assert_true(last[-1].line > 0);
+    assert_string_equal(last[-3].name, "model.lstm");
+    assert_string_equal(last[-2].name, "model.challenger");
+    assert_true(last[-2].line > 0);
     config_destroy(&config);
     refuse(LEAST "model: {challenger: {share: 0.5}}\n", 3, 9, "stands beside model.lstm, which is missing");
 }

@@ -253,7 +253,6 @@ static void one_that_does_not_fit_stays_in_shadow(void **state)
     save(file, &larger, 2, 2);
     uint64_t before = id_of(path);
     struct rig *rig = rig_with(&with);
-    
     run_stream(rig, 0, EVENTS, 10, NULL);
     assert_int_equal(status_of(rig).state, CHALLENGER_BETTER);
     assert_non_null(status_of(rig).why);

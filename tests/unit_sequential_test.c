@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_sequential_test.c - equal models are hardly ever found different, however often one looks; a better one is found.
+// unit_sequential_test.c - equal models are hardly ever found different, however often one looks;
+// a better one is found.
 #include "../modules/sequential_test.h"
 #include "model_maker.h"
 

@@ -27,7 +27,7 @@ struct challenger_status {
     bool promotes;
     double share, margin, alpha;
     uint64_t pairs, intents;       /* compared events; intents whose horizon is over */
-    double advantage;              /* mean difference of log loss, clipped, in nats; positive = the challenger is better */
+    double advantage;              /* mean difference of log loss, clipped, in nats; > 0: the challenger is better */
     double p;                      /* anytime-valid; decided when it is at most alpha */
     struct challenger_figures serving, challenger;
     uint64_t users, users_max;     /* whose state is kept */
