@@ -56,6 +56,8 @@ static void print_usage(FILE *out)
           "  --seed N (1)  --threads N (1)\n"
           "Output\n"
           "  --out MODEL           safetensors    --card FILE  the model card (MODEL with .md)\n"
+          "  --resume              go on where the same command was broken off, by MODEL.checkpoint, which is written\n"
+          "                        after every epoch; the same bytes come out as if it had not been broken off\n"
           "  -q, --quiet           only errors    -h, --help   print this text\n\n"
           "Ctrl-C keeps the best so far; a second one gives up.\n\n"
           "Example: gaitd train --events day1.jsonl.gz day2.jsonl.gz --out shop.safetensors --threads 2\n", out);
@@ -241,7 +243,7 @@ enum {
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
     OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
-    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA,
+    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA, OPT_RESUME,
 };
 
 static const struct long_option long_options[] = {
@@ -264,7 +266,7 @@ static const struct long_option long_options[] = {
     {"out", required_argument, NULL, OPT_OUT}, {"card", required_argument, NULL, OPT_CARD},
     {"csv-delimiter", required_argument, NULL, OPT_DELIMITER}, {"samples", required_argument, NULL, OPT_SAMPLES},
     {"catalogue", required_argument, NULL, OPT_CATALOGUE}, {"exclude-days", required_argument, NULL, OPT_EXCLUDE},
-    {"from-kafka", no_argument, NULL, OPT_KAFKA},
+    {"from-kafka", no_argument, NULL, OPT_KAFKA}, {"resume", no_argument, NULL, OPT_RESUME},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
 
@@ -276,6 +278,7 @@ static int set_data(struct train_job *job, int option, char *value, struct error
     case OPT_DELIMITER:
         job->csv_delimiter = strcmp(value, "\\t") == 0 ? '\t' : *value;
         return strlen(value) == 1 || job->csv_delimiter == '\t' ? 0 : error_set(err, "'%s' is not one byte", value);
+    case OPT_RESUME: job->resume = true; return 0;
     case OPT_KAFKA: job->from_kafka = true; return 0;
     case OPT_LABELS: job->labels = value; return 0;
     case OPT_CATALOGUE: job->catalogue = value; return 0;
@@ -358,7 +361,7 @@ static int add_file(struct train_job *job, const char *path, struct error *err)
     return 0;
 }
 
-/* The command as typed, for the model's record. */
+/* The command as typed, for the model's record; whether it was resumed makes no difference to the model. */
 static char *command_of(int argc, char **argv)
 {
     size_t n = 16;
@@ -368,7 +371,8 @@ static char *command_of(int argc, char **argv)
     assert(text);
     strcpy(text, "gaitd");
     for (int i = 0; i < argc; i++)
-        strcat(strcat(text, " "), argv[i]);
+        if (strcmp(argv[i], "--resume") != 0)
+            strcat(strcat(text, " "), argv[i]);
     return text;
 }
 

@@ -2,15 +2,20 @@
 // train_job.c - `gaitd train` step by step.
 #include "train_job.h"
 #include "train_catalogue.h"
+#include "train_checkpoint.h"
 #include "train_reference.h"
 
 #include "gait/version.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Up to so many classes the full softmax is as fast as the rest of the network. */
 enum { FULL_SOFTMAX_MAX = 6000 };
@@ -27,6 +32,7 @@ struct run {
     struct train_network *networks[TRAIN_ENSEMBLE_MAX];
     uint32_t networks_n;
     uint32_t epochs[TRAIN_ENSEMBLE_MAX];   /* the best epoch of each */
+    struct train_checkpoint *checkpoint;
     int64_t split_ms;                      /* INT64_MAX = no validation */
     json_t *history, *metrics, *scores;    /* scores: what the model said, for the daemon to compare with */
     double events_per_s;
@@ -39,8 +45,9 @@ static void show(void *self, const struct train_progress *p)
     (void)r;
     char bar[21] = "....................";
     memset(bar, '#', (size_t)(p->share * 20 > 20 ? 20 : p->share * 20));
+    double left_s = p->left_s > 0 ? p->left_s : 0;
     fprintf(stderr, "\repoch %2u of at most %u [%s] loss %.4f  %.0f events/s  %.0f s left   ", p->epoch, p->epochs, bar,
-            p->loss, p->events_per_s, p->left_s);
+            p->loss, p->events_per_s, left_s);
     fflush(stderr);
 }
 
@@ -144,30 +151,55 @@ static json_t *history_of(const struct train_result *result)
     return list;
 }
 
+static void note_network(struct run *r, uint32_t k, const struct train_result *result)
+{
+    r->epochs[k] = result->best_epoch;
+    r->interrupted |= result->interrupted;
+    json_array_append_new(r->history, history_of(result));
+    const struct train_epoch *best = &result->history[result->best_epoch - 1];
+    if (!r->job->quiet)
+        fprintf(stderr, "\r%90s\rnetwork %u: best after %u of %u epochs, loss %.4f, validation %.4f; %.0f "
+                "events/s\n", "", k + 1, result->best_epoch, result->epochs, best->loss, best->valid_loss,
+                result->events_per_s);
+}
+
+/* As it was when the run was broken off. */
+static int take_finished(struct run *r, uint32_t k, const struct train_finished *f, struct error *err)
+{
+    struct train_result result = {.epochs = f->epochs, .best_epoch = f->best_epoch, .history = f->history};
+    if (f->weights_n != r->networks[k]->weights_n)
+        return error_set(err, "the checkpoint is of another network; begin anew without --resume");
+    memcpy(r->networks[k]->weights, f->weights, f->weights_n * sizeof *f->weights);
+    train_network_refresh(r->networks[k]);
+    note_network(r, k, &result);
+    return 0;
+}
+
 static int learn_one(struct run *r, uint32_t k, struct train_span learn, struct train_span valid, uint32_t epochs,
-                     struct error *err)
+                     uint32_t round, struct error *err)
 {
     struct train_options o = r->job->learn;
     struct train_random random;
     struct train_result result;
+    struct train_keeper keeper;
     o.seed += k;
     o.epochs = epochs;
     train_network_destroy(&r->networks[k]);
     r->networks[k] = train_network_create(&r->task.shape, dense_choose(NULL));
+    const struct train_finished *finished = train_checkpoint_finished(r->checkpoint, round, k);
+    if (finished)
+        return take_finished(r, k, finished, err);
     train_random_seed(&random, o.seed);
     train_network_init(r->networks[k], &random);
+    train_checkpoint_keeper(r->checkpoint, round, k, &keeper);
+    o.keeper = &keeper;
     int rc = train_learn(r->networks[k], &r->task.data, &o, learn, valid, r->job->stop, r->job->quiet ? NULL : show, r,
                          &result, err);
     if (rc == 0) {
-        r->epochs[k] = result.best_epoch;
-        r->interrupted |= result.interrupted;
-        r->events_per_s = result.events_per_s;
-        json_array_append_new(r->history, history_of(&result));
-        const struct train_epoch *best = &result.history[result.best_epoch - 1];
-        if (!r->job->quiet)
-            fprintf(stderr, "\r%90s\rnetwork %u: best after %u of %u epochs, loss %.4f, validation %.4f; %.0f "
-                    "events/s\n", "", k + 1, result.best_epoch, result.epochs, best->loss, best->valid_loss,
-                    result.events_per_s);
+        note_network(r, k, &result);
+        if (!result.interrupted)
+            train_checkpoint_finish(r->checkpoint, round, k, &result, r->networks[k]->weights,
+                                    r->networks[k]->weights_n);
     }
     free(result.history);
     return rc;
@@ -176,7 +208,8 @@ static int learn_one(struct run *r, uint32_t k, struct train_span learn, struct 
 static int learn_all(struct run *r, struct train_span learn, struct train_span valid, bool refit, struct error *err)
 {
     for (uint32_t k = 0; k < r->job->ensemble && !(r->interrupted && k > 0); k++) {
-        if (learn_one(r, k, learn, valid, refit ? r->epochs[k] : r->job->learn.epochs, err) < 0)
+        if (learn_one(r, k, learn, valid, refit ? r->epochs[k] : r->job->learn.epochs, refit,
+                      err) < 0)
             return -1;
         if (r->networks_n < k + 1)
             r->networks_n = k + 1;
@@ -255,6 +288,44 @@ static int refit(struct run *r, struct error *err)
     return rc;
 }
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Better now than after an hour: whether a file can be made where the model is to go. */
+static int check_writable(const char *name, const char *path, struct error *err)
+{
+    char *probe = NULL;
+    if (asprintf(&probe, "%s.XXXXXX", path) < 0)
+        abort();
+    int fd = mkostemp(probe, O_CLOEXEC), rc = 0;
+    size_t len = strlen(path);
+    if (fd < 0)
+        rc = error_set(err, "%s: no file can be made at %s: %s", name, path, strerror(errno));
+    else if (len == 0 || path[len - 1] == '/' || is_folder(path))
+        rc = error_set(err, "%s: %s is a folder; it has to be a file's name", name, path);
+    if (fd >= 0) {
+        close(fd);
+        unlink(probe);
+    }
+    free(probe);
+    return rc;
+}
+
+static int open_checkpoint(struct run *r, struct error *err)
+{
+    json_t *settings = train_settings(r->job, r->set, err);
+    if (!settings)
+        return -1;
+    r->checkpoint = train_checkpoint_open(r->job->out, settings, r->job->resume, err);
+    if (r->checkpoint && r->job->resume && !r->job->quiet)
+        fputs(train_checkpoint_found(r->checkpoint) ? "going on from the checkpoint\n"
+                                                    : "no checkpoint there: from the beginning\n", stderr);
+    return r->checkpoint ? 0 : -1;
+}
+
 static int learn_and_save(struct run *r, struct error *err)
 {
     const struct train_job *job = r->job;
@@ -284,8 +355,10 @@ int train_job_run(const struct train_job *job, struct error *err)
 {
     struct run r = {.job = job, .history = json_array(), .metrics = json_object()};
     assert(r.history && r.metrics && job->ensemble <= TRAIN_ENSEMBLE_MAX);
-    int rc = 0;
-    if (job->catalogue) {
+    int rc = check_writable("--out", job->out, err);
+    if (rc == 0 && job->card)
+        rc = check_writable("--card", job->card, err);
+    if (rc == 0 && job->catalogue) {
         r.catalogue = train_catalogue_load(job->catalogue, err);
         rc = r.catalogue ? 0 : error_prefix(err, "--catalogue");
     }
@@ -293,8 +366,14 @@ int train_job_run(const struct train_job *job, struct error *err)
         rc = read_events(&r, err);
     if (rc == 0) {
         r.split_ms = split_time(r.set, job->valid);
+        rc = open_checkpoint(&r, err);
+    }
+    if (rc == 0) {
         rc = learn_and_save(&r, err);
     }
+    train_checkpoint_close(&r.checkpoint, rc == 0 && !r.interrupted);
+    if (rc == 0 && !job->quiet && r.interrupted)
+        fputs("interrupted; the same command with --resume goes on\n", stderr);
     if (rc == 0 && !job->quiet)
         printf("%s: model %s%s\n", job->out, model_id(r.model), r.interrupted ? " (interrupted: the best so far)" : "");
     for (uint32_t k = 0; k < TRAIN_ENSEMBLE_MAX; k++)

@@ -38,6 +38,7 @@ struct train_job {
     const char *out;
     const char *card;         /* NULL: beside the model, .md instead of .safetensors */
     const char *command;      /* for the record */
+    bool resume;              /* go on from the checkpoint beside `out`, if there is one */
     bool quiet;
     struct train_stop *stop;
 };
@@ -61,6 +62,10 @@ struct eval_job {
 enum train_sequence_kind eval_job_sequence(const char *model);
 /* The object of eval_head(); NULL with a text. */
 json_t *eval_job_run(const struct eval_job *job, struct error *err);
+
+/* ---- train_settings.c ------------------------------------------------------------------------------------------- */
+/* What the weights depend on: option → text, a new object. NULL with a text. */
+json_t *train_settings(const struct train_job *job, const struct train_set *s, struct error *err);
 
 /* ---- train_report.c --------------------------------------------------------------------------------------------- */
 /* Rows, users, span, what was dropped and why. */

@@ -209,7 +209,7 @@ static void show_progress(struct learner *l, size_t done)
         targets += l->workers[k].targets;
     }
     l->shown_s = now;
-    l->shown.share = (double)done / (double)l->pieces.n;
+    l->shown.share = done < l->pieces.n ? (double)done / (double)l->pieces.n : 1; /* the last mini-batch is smaller */
     l->shown.loss = targets > 0 ? loss / targets * l->data->shape->heads_n : 0;
     l->shown.events_per_s = (double)l->events / spent;
     l->shown.sequences_per_s = (double)l->sequences / spent;
@@ -352,41 +352,119 @@ static void note_epoch(struct learner *l, struct train_epoch *e, double began)
                               .accuracy = labels > 0 ? hits / labels : NAN, .seconds = now_s() - began};
 }
 
-/* Epochs until patience, signal or the last one; the best weights go to `best`. */
-static void learn_epochs(struct learner *l, struct train_span valid, float *best, struct train_result *r)
+/* ---- from an epoch to the next ---------------------------------------------------------------------------------- */
+
+/* What learn_epochs() goes by. */
+struct course {
+    struct train_random random;
+    double best_loss, rate;
+    uint32_t waited;
+    float *best;
+};
+
+static struct train_snapshot snapshot_of(struct learner *l, const struct course *c, const struct train_result *r,
+                                         struct train_random *random)
+{
+    random[0] = c->random;
+    for (uint32_t k = 0; k < l->workers_n; k++)
+        random[k + 1] = l->workers[k].workspace->random;
+    return (struct train_snapshot){
+        .course = {.epochs = r->epochs, .best_epoch = r->best_epoch, .waited = c->waited, .step = l->step,
+                   .events = l->events, .sequences = l->sequences, .best_loss = c->best_loss, .rate = c->rate,
+                   .learning_s = l->learning_s},
+        .weights_n = l->network->weights_n, .pieces_n = l->pieces.n, .workers_n = l->workers_n,
+        .weights = l->network->weights, .best = c->best, .m = l->m, .v = l->v, .pieces = l->pieces.at,
+        .random = random, .history = r->history,
+    };
+}
+
+static void keep_epoch(struct learner *l, const struct course *c, const struct train_result *r)
+{
+    struct train_random random[1 + TRAIN_THREADS_MAX];
+    struct train_snapshot s = snapshot_of(l, c, r, random);
+    l->options->keeper->keep(l->options->keeper->self, &s);
+}
+
+/* -1: not a snapshot of this network and these sequences. */
+static int restore(struct learner *l, struct course *c, struct train_result *r, const struct train_snapshot *s)
+{
+    size_t bytes = s->weights_n * sizeof *s->weights;
+    if (s->weights_n != l->network->weights_n || s->pieces_n != l->pieces.n || s->workers_n != l->workers_n ||
+        s->course.epochs > l->options->epochs)
+        return -1;
+    for (size_t i = 0; i < s->pieces_n; i++) /* what they refer to is there */
+        if (s->pieces[i].start > l->data->set->n || s->pieces[i].length > l->data->set->n - s->pieces[i].start)
+            return -1;
+    memcpy(l->network->weights, s->weights, bytes);
+    memcpy(c->best, s->best, bytes);
+    memcpy(l->m, s->m, bytes);
+    memcpy(l->v, s->v, bytes);
+    memcpy(l->pieces.at, s->pieces, s->pieces_n * sizeof *s->pieces);
+    memcpy(r->history, s->history, s->course.epochs * sizeof *s->history);
+    c->random = s->random[0];
+    for (uint32_t k = 0; k < l->workers_n; k++)
+        l->workers[k].workspace->random = s->random[k + 1];
+    c->best_loss = s->course.best_loss;
+    c->rate = s->course.rate;
+    c->waited = s->course.waited;
+    r->epochs = s->course.epochs;
+    r->best_epoch = s->course.best_epoch;
+    l->step = s->course.step;
+    l->events = s->course.events;
+    l->sequences = s->course.sequences;
+    l->learning_s = s->course.learning_s;
+    return 0;
+}
+
+/* Whether there is a point in another epoch. */
+static bool judge_epoch(struct learner *l, struct course *c, struct train_result *r, double valid_loss)
 {
     const struct train_options *o = l->options;
-    struct train_random random;
-    train_random_seed(&random, o->seed);
-    double best_loss = INFINITY, rate = o->rate;
-    uint32_t waited = 0;
-    size_t bytes = l->network->weights_n * sizeof *best;
-    while (r->epochs < o->epochs && !l->stopping) {
+    /* A broken-off epoch counts only where it is known to be better. */
+    bool known = !isnan(valid_loss);
+    if (known ? valid_loss < c->best_loss : !l->stopping || r->best_epoch == 0) {
+        c->best_loss = known ? valid_loss : c->best_loss;
+        r->best_epoch = r->epochs;
+        memcpy(c->best, l->network->weights, l->network->weights_n * sizeof *c->best);
+        c->waited = 0;
+    } else if (++c->waited >= o->patience && o->patience > 0) {
+        return false;
+    } else if (o->schedule == TRAIN_HALVING) {
+        c->rate /= 2;
+    }
+    return true;
+}
+
+/* Epochs until patience, signal or the last one; the best weights stay in the network. */
+static int learn_epochs(struct learner *l, struct train_span valid, struct train_result *r)
+{
+    const struct train_options *o = l->options;
+    struct course c = {.best_loss = INFINITY, .rate = o->rate, .best = dense_alloc(l->network->weights_n)};
+    bool more = true;
+    train_random_seed(&c.random, o->seed);
+    int rc = o->keeper && o->keeper->from ? restore(l, &c, r, o->keeper->from) : 0;
+    train_network_refresh(l->network);
+    while (rc == 0 && more && r->epochs < o->epochs && !l->stopping) {
         double began = now_s();
         l->shown.epoch = r->epochs + 1;
-        learn_epoch(l, &random, rate);
+        learn_epoch(l, &c.random, c.rate);
         if (l->diverged)
-            return;
+            break;
         struct train_epoch *e = &r->history[r->epochs++];
         note_epoch(l, e, began);
         train_network_refresh(l->network);
         if (valid.from_ms < valid.until_ms)
             e->valid_loss = train_measure(l->network, l->data, o, valid, NULL, NULL);
-        /* A broken-off epoch counts only where it is known to be better. */
-        bool known = !isnan(e->valid_loss);
-        if (known ? e->valid_loss < best_loss : !l->stopping || r->best_epoch == 0) {
-            best_loss = known ? e->valid_loss : best_loss;
-            r->best_epoch = r->epochs;
-            memcpy(best, l->network->weights, bytes);
-            waited = 0;
-        } else if (++waited >= o->patience && o->patience > 0) {
-            break;
-        } else if (o->schedule == TRAIN_HALVING) {
-            rate /= 2;
-        }
+        more = judge_epoch(l, &c, r, e->valid_loss);
+        if (more && !l->stopping && o->keeper)
+            keep_epoch(l, &c, r);
     }
-    memcpy(l->network->weights, best, bytes);
-    train_network_refresh(l->network);
+    if (rc == 0 && !l->diverged) {
+        memcpy(l->network->weights, c.best, l->network->weights_n * sizeof *c.best);
+        train_network_refresh(l->network);
+    }
+    free(c.best);
+    return rc;
 }
 
 int train_learn(struct train_network *n, const struct train_data *data, const struct train_options *o,
@@ -407,15 +485,14 @@ int train_learn(struct train_network *n, const struct train_data *data, const st
     train_pieces_shuffle(&l->pieces, o, NULL);
     l->steps_all = count_steps(l);
     create_workers(l);
-    train_network_refresh(n);
-    float *best = dense_alloc(n->weights_n);
-    learn_epochs(l, valid, best, result);
-    free(best);
+    int rc = learn_epochs(l, valid, result);
     bool diverged = l->diverged;
     result->interrupted = l->stopping;
-    result->events_per_s = (double)l->events / l->learning_s;
-    result->sequences_per_s = (double)l->sequences / l->learning_s;
+    result->events_per_s = l->learning_s > 0 ? (double)l->events / l->learning_s : 0;
+    result->sequences_per_s = l->learning_s > 0 ? (double)l->sequences / l->learning_s : 0;
     destroy_learner(l);
+    if (rc < 0)
+        return error_set(err, "the checkpoint is of another network or of other sequences; begin anew without --resume");
     return diverged ? error_set(err, "the gradient is not a number any more in epoch %u; a smaller --rate or a --clip "
                                 "helps", result->epochs + 1) : 0;
 }

@@ -16,6 +16,8 @@ enum { TRAIN_THREADS_MAX = 64 };
 
 enum train_schedule { TRAIN_CONSTANT, TRAIN_COSINE, TRAIN_HALVING /* the rate, when validation stands still */ };
 
+struct train_keeper;
+
 struct train_options {
     uint32_t lanes;          /* sequences in a mini-batch */
     uint32_t steps;          /* of back-propagation; longer sequences go on with the state carried over */
@@ -27,6 +29,7 @@ struct train_options {
     enum train_schedule schedule;
     uint32_t threads;
     uint64_t seed;
+    const struct train_keeper *keeper; /* train_learn: where to begin, and what sees each epoch's end; NULL = neither */
 };
 
 /* What is learned from: sequences, the embedding rows of their names, features, targets. Borrowed. */
@@ -64,11 +67,36 @@ struct train_result {
     double events_per_s, sequences_per_s; /* of learning alone */
 };
 
+/* How far learning has come, beside the weights. */
+struct train_course {
+    uint32_t epochs, best_epoch, waited;   /* waited: epochs without a better validation */
+    uint32_t unused;
+    uint64_t step, events, sequences;
+    double best_loss, rate, learning_s;
+};
+
+/* All that a whole epoch leaves to the next one: from it, learning goes on as if it had not been broken off. */
+struct train_snapshot {
+    struct train_course course;
+    size_t weights_n, pieces_n;
+    uint32_t workers_n;
+    float *weights, *best, *m, *v;         /* [weights_n] m, v: Adam's moments */
+    struct train_piece *pieces;            /* [pieces_n] in the order that the last epoch left them in */
+    struct train_random *random;           /* [1 + workers_n] the order's, then each thread's for dropout */
+    struct train_epoch *history;           /* [course.epochs] */
+};
+
+struct train_keeper {
+    const struct train_snapshot *from;     /* NULL = from the beginning */
+    void (*keep)(void *self, const struct train_snapshot *snapshot); /* after every whole epoch */
+    void *self;
+};
+
 typedef void train_progress_fn(void *self, const struct train_progress *p);
 
 /* Learns from the answers in `learn`, stops by those in `valid` (empty span: after all epochs), leaves the best weights
  * in the network. `stop` may be NULL. -1 with a text: nothing to learn from, or the loss
- * is not a number any more. */
+ * is not a number any more, the keeper's snapshot is of another network. */
 int train_learn(struct train_network *n, const struct train_data *data, const struct train_options *o,
                 struct train_span learn, struct train_span valid, struct train_stop *stop,
                 train_progress_fn *progress, void *self, struct train_result *result, struct error *err);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_learning.py - `gaitd train` and `gaitd eval` from a topic, and what happens to them when the world intervenes."""
 import json
+import signal
 import subprocess
 
 import pytest
@@ -73,3 +74,68 @@ def test_wrong_command_lines(tmp_path):
     assert "needs --config" in tool("train", "--from-kafka", "--out", tmp_path / "m", ok=False)
     assert "exclude each other" in tool("train", "--from-kafka", "-c", "x", "--events", "y", "--out", "z", ok=False)
     assert "needs --config" in tool("eval", "--from-kafka", "--model", "m", ok=False)
+
+
+# ---- broken off, and resumed ----------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory):
+    path = tmp_path_factory.mktemp("history") / "clicks.jsonl"
+    subprocess.run([shop.GAITD, "gen", "--users", "300", "--events", "20000", "--seed", "5", "--out", path], check=True)
+    return path
+
+
+def train_command(history, *more):
+    return [shop.GAITD, "train", "--events", str(history), "--out", "m.safetensors", "--layers", "16", "--epochs", "6",
+            "--patience", "0", "--dropout", "0.3", "--ensemble", "2", "--seed", "9", *more]
+
+
+def break_off(folder, command, how):
+    """Ends the run as soon as it has made a checkpoint; False when it was faster than that."""
+    child = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = folder / "m.safetensors.checkpoint"
+    before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    servers.wait_until(lambda: child.poll() is not None or
+                       (checkpoint.exists() and checkpoint.stat().st_mtime_ns != before), what="a checkpoint")
+    child.send_signal(how)
+    child.wait()
+    return checkpoint.exists()
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_resumed_training_makes_the_same_bytes(history, tmp_path, threads):
+    undisturbed, disturbed = tmp_path / "a", tmp_path / "b"
+    undisturbed.mkdir()
+    disturbed.mkdir()
+    command = train_command(history, "--threads", threads)
+    subprocess.run(command, cwd=undisturbed, check=True, capture_output=True)
+    assert break_off(disturbed, command, signal.SIGKILL)
+    assert not (disturbed / "m.safetensors").exists()
+    assert break_off(disturbed, [*command, "--resume"], signal.SIGINT)  # a second time, in good order
+    done = subprocess.run([*command, "--resume"], cwd=disturbed, check=True, capture_output=True, text=True)
+    assert "going on from the checkpoint" in done.stderr and "-0 s left" not in done.stderr
+    assert (disturbed / "m.safetensors").read_bytes() == (undisturbed / "m.safetensors").read_bytes()
+    assert sorted(p.name for p in disturbed.iterdir()) == ["m.md", "m.safetensors"]
+
+
+def test_a_checkpoint_of_something_else_is_refused(history, tmp_path):
+    command = train_command(history)
+    assert break_off(tmp_path, command, signal.SIGKILL)
+    other = subprocess.run([*command, "--resume", "--rate", "0.01"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert other.returncode == 1 and "--rate 0.001" in other.stderr and "now it is 0.01" in other.stderr
+    checkpoint = tmp_path / "m.safetensors.checkpoint"
+    damaged = bytearray(checkpoint.read_bytes())
+    for broken in (damaged[:len(damaged) // 2], damaged[:-100] + bytes([damaged[-100] ^ 1]) + damaged[-99:], b"", b"something else entirely"):
+        checkpoint.write_bytes(broken)
+        done = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and ("damaged" in done.stderr or "no checkpoint" in done.stderr)
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_where_the_model_goes_is_looked_at_first(history, tmp_path):
+    for out, because in (("nowhere/m.safetensors", "No such file"), (str(tmp_path), "is a folder")):
+        done = subprocess.run([shop.GAITD, "train", "--events", history, "--out", out], cwd=tmp_path, capture_output=True,
+                              text=True, check=False)
+        assert done.returncode == 1 and "--out" in done.stderr and because in done.stderr
+        assert "events" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
