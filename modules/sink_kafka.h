@@ -85,6 +85,7 @@ void transaction_break(struct transaction *t);                 /* the producer i
 void transaction_restart(struct transaction *t);               /* a new producer is there */
 bool transaction_is_working(struct transaction *t);            /* the thread holds the producer */
 void transaction_tick(struct transaction *t);
+const char *transaction_trouble(const struct transaction *t);  /* why we are not ready; NULL = nothing is wrong */
 
 /* sink_kafka.c: the library's configuration. NULL with a text. */
 rd_kafka_conf_t *sink_kafka_make_conf(const struct instance *in, struct error *err);

@@ -50,6 +50,8 @@ static void update_ready(struct producer *p)
         else if (topic->handle && !topic->known)
             why = "waiting for the output topics";
     }
+    if (!why && p->transaction)
+        why = transaction_trouble(p->transaction);
     instance_ready(p->in, !why, why);
 }
 

@@ -22,6 +22,11 @@ enum { WAIT_MS = 500, END_ATTEMPTS = 80, LEAVING_ATTEMPTS = 2 };
 
 static const uint64_t LEAVE_WAIT_NS = 1000000000;
 
+/* One that is aborted is nothing special; so many in a row are, until there has been none for a while. A new attempt
+ * comes about every three seconds. */
+enum { FAILURES_MAX = 3 };
+static const uint64_t TROUBLE_NS = 10000000000;
+
 enum transaction_state { TRANSACTION_INIT, TRANSACTION_OPEN, TRANSACTION_ENDING, TRANSACTION_BROKEN };
 enum job { JOB_NONE, JOB_INIT, JOB_COMMIT, JOB_ABORT, JOB_QUIT };
 enum outcome { OUTCOME_NONE, OUTCOME_READY, OUTCOME_LATER, OUTCOME_COMMITTED, OUTCOME_ABORTED, OUTCOME_FATAL };
@@ -32,6 +37,9 @@ struct transaction {
     bool spoiled;              /* what was handed over since the last good commit lacks something: it is void */
     bool used;                 /* something was handed over since it was begun */
     struct commit *commit;     /* the engine's question under way */
+    uint32_t failures;         /* in a row */
+    uint64_t failed_ns;        /* when the last one was */
+    bool unauthorised;         /* one of them for want of rights */
     ev_async done;
     pthread_t thread;
     pthread_mutex_t mutex;
@@ -44,9 +52,18 @@ struct transaction {
     rd_kafka_topic_partition_list_t *offsets;
     rd_kafka_consumer_group_metadata_t *group;
     char text[512];            /* why it failed */
+    bool refused;              /* … the broker does not authorise us */
 };
 
 /* ---- the thread -------------------------------------------------------------------------------------------------- */
+
+static bool is_of_authorisation(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED ||
+           code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
 
 /* What an error means; takes it over. NULL is success. */
 static enum outcome judge(struct transaction *t, rd_kafka_error_t *error, enum outcome good)
@@ -58,6 +75,7 @@ static enum outcome judge(struct transaction *t, rd_kafka_error_t *error, enum o
                            : rd_kafka_error_is_retriable(error)          ? OUTCOME_LATER
                                                                          : OUTCOME_ABORTED;
     snprintf(t->text, sizeof t->text, "%s", rd_kafka_error_string(error));
+    t->refused |= is_of_authorisation(rd_kafka_error_code(error));
     rd_kafka_error_destroy(error);
     return outcome;
 }
@@ -159,6 +177,23 @@ static void begin(struct transaction *t)
     transaction_break(t);
 }
 
+static void note_failure(struct transaction *t)
+{
+    t->failures++;
+    t->failed_ns = clock_mono_ns(t->p->in->clock);
+    t->unauthorised |= t->refused;
+}
+
+const char *transaction_trouble(const struct transaction *t)
+{
+    if (t->failures == 0 || clock_mono_ns(t->p->in->clock) > t->failed_ns + TROUBLE_NS)
+        return NULL;
+    if (t->unauthorised) /* not always known: the library may only say that an error came before */
+        return "the transaction is not authorised: an output topic, the group, or the transactional id";
+    return t->failures < FAILURES_MAX
+        ? NULL : "one transaction after the other fails; librdkafka's lines in the log say why";
+}
+
 static void ended(struct transaction *t, enum outcome outcome)
 {
     bool good = outcome == OUTCOME_COMMITTED && !t->commit->abort;
@@ -170,7 +205,12 @@ static void ended(struct transaction *t, enum outcome outcome)
     t->group = NULL;
     if (!good && !t->commit->abort && t->text[0])
         log_warning(t->p->in->name, "the transaction could not be committed: %s", t->text);
+    if (good)
+        t->failures = 0, t->unauthorised = false;
+    else if (!t->commit->abort)
+        note_failure(t);
     t->text[0] = 0;
+    t->refused = false;
     if (!good)
         producer_forget_parked(t->p);
     producer_judge_sizes(t->p);

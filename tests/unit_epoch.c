@@ -179,12 +179,18 @@ static void assert_each_event_is_in_the_record_once(const struct daemon *d)
 static void fail_once(int16_t api, rd_kafka_resp_err_t code)
 {
     unsigned copies[N], again = 0;
+    const char *why = "";
     produce_clicks();
     rd_kafka_mock_push_request_errors(mock.cluster, api, 1, code);
     struct daemon *d = daemon_start();
     pump_until(loop, d->saved_at_abort >= 0);
     assert_int_equal((int)d->saved_at_abort, 0); /* what it had computed is nowhere */
+    if (code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED) { /* which only an operator can mend */
+        pump_until(loop, !engine_ready(d->engine, &why));
+        assert_non_null(strstr(why, "not authorised"));
+    }
     pump_until(loop, all_saved(d));
+    pump_until(loop, engine_ready(d->engine, NULL));
     unsigned aborted = (unsigned)metric(d, "gait_transactions_aborted_total"); /* a new epoch may cost a second one */
     assert_true(aborted == 1 || aborted == 2);
     assert_each_event_is_in_the_record_once(d);

@@ -17,7 +17,8 @@ import threading
 import time
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType, AdminClient, NewTopic,
+                                   ResourcePatternType, ResourceType)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("GAIT_BUILD", ROOT / "build"))
@@ -242,14 +243,14 @@ class SecureKafka(Kafka):
 
     user, password = "gaitd", "it's a \"secret\" #1"
 
-    def __init__(self, folder):
+    def __init__(self, folder, **settings):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.secure_port = free_port()
         self.secure_brokers = f"127.0.0.1:{self.secure_port}"
         self.ca = folder / "ca.pem"
         self.make_certificates(folder)
-        super().__init__(folder)
+        super().__init__(folder, **settings)
 
     @staticmethod
     def make_certificates(folder):
@@ -290,6 +291,24 @@ class SecureKafka(Kafka):
         for future in client.alter_user_scram_credentials([wanted]).values():
             future.result()
         return self
+
+
+class StrictKafka(SecureKafka):
+    """A broker that lets the user of its secure listener do only what was allowed; the plain listener is the operator's."""
+
+    def __init__(self, folder):
+        super().__init__(folder, authorizer_class_name="org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                         super_users="User:ANONYMOUS", allow_everyone_if_no_acl_found="false")
+
+    def allow(self, kind, name, *operations, prefix=False):
+        """kind and operations as AclOperation and ResourceType name them: allow("TOPIC", "clicks", "READ")."""
+        pattern = ResourcePatternType.PREFIXED if prefix else ResourcePatternType.LITERAL
+        self.admin("create_acls", [AclBinding(ResourceType[kind], name, pattern, f"User:{self.user}", "*", AclOperation[operation],
+                                              AclPermissionType.ALLOW) for operation in operations])
+
+    def disallow(self, kind, name, operation):
+        self.admin("delete_acls", [AclBindingFilter(ResourceType[kind], name, ResourcePatternType.LITERAL, f"User:{self.user}", "*",
+                                                    AclOperation[operation], AclPermissionType.ALLOW)])
 
 
 class Redis(Process):
