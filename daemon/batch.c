@@ -8,7 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { ARRAY_ALIGN = 64, ARENA_FIRST_BYTES = 256 << 10, ARENA_LIMIT_BYTES = 256 << 20 };
+enum { ARRAY_ALIGN = 64, ARENA_FIRST_BYTES = 256 << 10, ARENA_LIMIT_BYTES = 256 << 20, PREFETCH_EVENTS = 16 };
 
 static void *array_take(size_t n, size_t size)
 {
@@ -144,6 +144,16 @@ static void resolve_event(struct engine *e, struct batch *b, uint32_t i, struct 
     chain_event(b, i, user);
 }
 
+/* Index and records of the events from `from` on: mostly out of the cache, so fetched several at once. */
+static void prefetch_users(const struct users *users, const struct batch *b, uint32_t from)
+{
+    uint32_t to = from + PREFETCH_EVENTS < b->n ? from + PREFETCH_EVENTS : b->n;
+    for (int record = 0; record < 2; record++)
+        for (uint32_t i = from; i < to; i++)
+            if (b->events[i].verdict == EVENT_OK)
+                users_prefetch(users, b->events[i].partition, b->events[i].user, record);
+}
+
 /* last_in_batch is scratch of this pass only: two batches can be between resolving and computing at once. When the
  * table is full the pass stops and is taken up again later, so the chain ends are restored first and cleared after. */
 void batch_resolve(struct engine *e, struct batch_slot *slot)
@@ -156,6 +166,8 @@ void batch_resolve(struct engine *e, struct batch_slot *slot)
             b->events[i].record->last_in_batch = (int32_t)i;
     for (; to < b->n; to++) {
         struct event *event = &b->events[to];
+        if ((to - from) % PREFETCH_EVENTS == 0)
+            prefetch_users(e->users, b, to);
         event->record = NULL;
         event->next_of_user = -1;
         if (!p || p->id != event->partition)

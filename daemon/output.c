@@ -106,7 +106,10 @@ static void put_number(struct writer *w, double value, int decimals)
         return;
     }
     if (magnitude * scales[decimals] >= 0x1p52) {
-        put_large(w, value, decimals);
+        if (magnitude < 0x1p63 && value == trunc(value))
+            put_integer(w, (int64_t)value); /* times, above all */
+        else
+            put_large(w, value, decimals);
         return;
     }
     char text[32], *end = text + sizeof text, *at = end;

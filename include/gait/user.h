@@ -77,6 +77,8 @@ void users_destroy(struct users **users);
  * NULL: no room, and nothing clean and unpinned to evict (second-chance order: a sweep over the slots). */
 struct user *users_get(struct users *users, int32_t partition, struct str name, bool *made);
 struct user *users_find(const struct users *users, int32_t partition, struct str name); /* NULL when not in the table */
+/* A hint that it will soon be looked up: fetches its place in the index, or (`record`) the head of its record. */
+void users_prefetch(const struct users *users, int32_t partition, struct str name, bool record);
 void users_remove(struct users *users, struct user *user);        /* unpinned; frees its blocks */
 void users_remove_partition(struct users *users, struct partition *p); /* all of its, saved or not; none pinned */
 
