@@ -49,8 +49,7 @@ static const struct option engine_options[] = {
              "from the log. Keep it below the service manager's own limit."},
     {ROW(core_dumps), .type = OPTION_BOOL, .initial = "false", .flags = OPTION_RESTART,
      .help = "Let a crash leave a core dump, and other processes of the same user look into this one. Both show clicks "
-             "and "
-             "passwords. The service unit's LimitCORE=0 has to be lifted too."},
+             "and passwords. The service unit's LimitCORE=0 has to be lifted too."},
     {ROW(state_lost), .type = OPTION_ENUM, .initial = "replay", .choices = state_lost_choices,
      .help = "What to do with a partition whose state the store has lost: replay it from the earliest retained event, "
              "without repeating outputs, or continue at the committed offset with records that are marked degraded."},

@@ -78,8 +78,8 @@ int state_rewind(const struct state_call *call, struct error *err)
         return -1;
     if (!call->yes)
         return error_set(err, "this deletes the records of %s, which then contain nothing that lies before that place "
-                              "in the "
-                         "log, and the daemons produce all scores and alerts from there once more; say --yes to do it",
+                              "in the log, and the daemons produce all scores and alerts from there once more; say "
+                              "--yes to do it",
                          call->partition < 0 ? "all partitions" : "the partition");
     for (int32_t p = 0; p < partitions; p++) {
         if (call->partition >= 0 && call->partition != p)
@@ -187,8 +187,7 @@ int state_rekey(const struct state_call *call, struct error *err)
         return -1;
     if (!call->yes)
         return error_set(err, "this moves the records of %d partitions to %d, by the rule of Java's producers (murmur2 "
-                              "of the "
-                         "user id as key); say --yes to do it", old, now);
+                              "of the user id as key); say --yes to do it", old, now);
     for (int32_t p = 0; p < old || p < now; p++) {
         int64_t low, high;
         if (p < now && offline_log_range(r.offline, p, &low, &high, err) < 0)

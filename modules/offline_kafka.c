@@ -135,8 +135,8 @@ int offline_no_daemons(struct offline *o, struct error *err)
     int members = list->group_cnt == 1 ? list->groups[0].member_cnt : 0, rc = 0;
     if (members > 0)
         rc = error_set(err, "%d daemons run in group %s (the first: %s at %s): stop them first, or wait until the "
-                            "session of one "
-                       "that was killed has ended", members, o->source->group, list->groups[0].members[0].client_id,
+                            "session of one that was killed has ended",
+                            members, o->source->group, list->groups[0].members[0].client_id,
                        list->groups[0].members[0].client_host);
     rd_kafka_group_list_destroy(list);
     return rc;
@@ -272,8 +272,8 @@ static int wait_receipts(struct receipts *r, int64_t wait_ms, struct error *err)
     if (r->got == r->expected)
         return 0;
     return error_set(err, "the request is in the topic (offset %" PRId64 "), but only %d of %d partitions have "
-                                                                         "answered within "
-                     "%" PRId64 " s; is a daemon running for each?", r->offset, r->got, r->expected, wait_ms / 1000);
+                     "answered within %" PRId64 " s; is a daemon running for each?",
+                     r->offset, r->got, r->expected, wait_ms / 1000);
 }
 
 int offline_erase(struct offline *o, const char *user, int64_t erased_ms, int64_t wait_ms, struct error *err)

@@ -279,8 +279,7 @@ static const struct option sink_kafka_options[] = {
     {"erased", OPTION_STRING, offsetof(struct sink_kafka_conf, topics[OUTPUT_ERASED]), "off", 0, 0, NULL,
      OPTION_RESTART,
      "Topic of the receipts for erased users, for example gait.erased; off: none are sent. For each request (the "
-     "source's "
-     "erase_topic) one comes from every partition of the clicks, at least once."},
+     "source's erase_topic) one comes from every partition of the clicks, at least once."},
     {"linger_ms", OPTION_DURATION, offsetof(struct sink_kafka_conf, linger_ms), "1ms", 0, 1000, NULL, OPTION_RESTART,
      "How long a message may wait for others to travel with. Longer saves work for the broker and adds to the "
      "latency."},

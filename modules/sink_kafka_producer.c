@@ -504,8 +504,7 @@ bool producer_close(struct producer *p)
                        RD_KAFKA_PURGE_F_NON_BLOCKING);
     if (!transaction_destroy(&p->transaction)) {
         log_warning(p->in->name, "leaving without an answer from the broker about the last transaction; it ends there "
-                                 "by "
-                    "transaction_timeout_ms, and its events are computed again");
+                                 "by transaction_timeout_ms, and its events are computed again");
         return false;
     }
     close_client(p);

@@ -512,10 +512,9 @@ static const struct option source_kafka_options[] = {
      "Where a group that has committed nothing yet begins to read."},
     {"erase_topic", OPTION_STRING, offsetof(struct source_kafka_conf, erase_topic), "off", 0, 0, NULL, OPTION_RESTART,
      "Topic of requests to erase a user, for example gait.erase; off: there is none. It must have exactly one "
-     "partition and "
-     "retain its messages at least as long as the clicks are. A message is {\"user_id\": TEXT}, with \"erased_ms\" if "
-     "not "
-     "everything up to the message's own time shall be forgotten; or an empty value under the user's id as key."},
+     "partition and retain its messages at least as long as the clicks are. A message is {\"user_id\": TEXT}, with "
+     "\"erased_ms\" if not everything up to the message's own time shall be forgotten; or an empty value under the "
+     "user's id as key."},
     {"prefetch_bytes", OPTION_BYTES, offsetof(struct source_kafka_conf, prefetch_bytes), "256MB", 8 << 20, 4294967296.0,
      NULL, OPTION_RESTART, "Bound on memory for messages fetched ahead, over all partitions. librdkafka before 2.2 "
      "rests for a second when it is reached, so it should hold more than a second of the fastest catching up."},
