@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <unistd.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 enum { ACCEPTS_AT_ONCE = 64, RETRY_S = 5, TOKEN_MIN = 16, FILE_MAX = 1 << 20, PRIORITY = -1 };
 enum { CONNECTION_MEMORY = 32 << 10 };
@@ -304,15 +302,6 @@ static void start_timer(struct admin *a, ev_timer *w, void (*call)(struct ev_loo
     ev_timer_start(a->loop, w);
 }
 
-static void hash_configuration(struct admin *a)
-{
-    struct error err;
-    char *text = read_file("config", a->config->name, &err);
-    if (text)
-        snprintf(a->config_hash, sizeof a->config_hash, "%016llx", (unsigned long long)XXH3_64bits(text, strlen(text)));
-    free(text);
-}
-
 static void bind_metrics(struct admin *a)
 {
     struct metrics *m = a->engine->metrics;
@@ -337,7 +326,6 @@ static int open_admin(struct admin *a, struct error *err)
     for (int64_t i = 0; i < a->conf->connections; i++)
         a->connections[i].fd = -1;
     bind_metrics(a);
-    hash_configuration(a);
     a->started_ms = clock_wall_ms(&a->engine->clock);
     a->started_ns = clock_mono_ns(&a->engine->clock);
     a->watch = watch_create(a->started_ns);

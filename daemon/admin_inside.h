@@ -77,7 +77,6 @@ struct admin {
     struct watch *watch;
     int64_t started_ms;            /* wall clock */
     uint64_t started_ns;
-    char config_hash[17];
     int audit_fd;                  /* -1 = none */
     struct metric_cell *m_open, *m_refused, *m_streams, *m_streams_dropped, *m_audit_failed;
 };

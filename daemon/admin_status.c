@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // admin_status.c - how the daemon is: health, metrics, /api/status, /api/history, /api/models, /api/reload.
 #include "admin_inside.h"
+#include "config_compare.h"
 
 #include "gait/lstm.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -163,6 +165,14 @@ static const struct model *model_of(const struct engine *e)
     return in ? lstm_at_work(in)->model : NULL;
 }
 
+/* Of the settings as they are now, as the log tells it at the start and after a reload. */
+static json_t *config_json(const struct admin *a)
+{
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016" PRIx64, config_hash(a->config));
+    return json_pack("{s:o,s:s}", "file", admin_string(str_of(a->config->name)), "hash", hash);
+}
+
 json_t *admin_status_json(struct admin *a)
 {
     struct engine *e = a->engine;
@@ -179,8 +189,7 @@ json_t *admin_status_json(struct admin *a)
     json_object_set_new(json, "ready", json_boolean(ready));
     json_object_set_new(json, "why", ready ? json_null() : admin_string(str_of(why)));
     json_object_set_new(json, "paused", json_boolean(e->source_paused));
-    json_object_set_new(json, "config", json_pack("{s:o,s:s}", "file", admin_string(str_of(a->config->name)), "hash",
-                                                  a->config_hash));
+    json_object_set_new(json, "config", config_json(a));
     json_object_set_new(json, "model", model ? json_string(model_id(model)) : json_null());
     json_object_set_new(json, "events", json_integer((json_int_t)metrics_sum(e->metrics, "gait_events_total")));
     json_object_set_new(json, "events_by_result", results_json(e));

@@ -17,45 +17,38 @@ static const struct verb {
 } verbs[] = {
     {"export", "FILE", state_export,
      "Usage: gaitd state export FILE -c CONFIG [--partition P]\n\n"
-     "Writes all records into one file (gzip, with a checksum), consistent for each partition, while the daemons "
-     "run.\n\n"
+     "Writes all records into one file (gzip, with a checksum), consistent for each partition, while the\n"
+     "daemons run.\n\n"
      "Example: gaitd state export /backup/gait.bak -c /etc/gait/gaitd.yaml\n"},
     {"import", "FILE", state_import,
      "Usage: gaitd state import FILE -c CONFIG [--partition P] --yes\n\n"
-     "Puts the records of an export in place of those that are there. No daemon may run. The daemons then replay the "
-     "log\n"
-     "from where the export was made, silently as far as they had come.\n\n"
+     "Puts the records of an export in place of those that are there. No daemon may run. The daemons then\n"
+     "replay the log from where the export was made, silently as far as they had come.\n\n"
      "Example: gaitd state import /backup/gait.bak -c /etc/gait/gaitd.yaml --yes\n"},
     {"rewind", NULL, state_rewind,
      "Usage: gaitd state rewind --to OFFSET|TIME|earliest -c CONFIG [--partition P] --yes\n\n"
-     "Has the daemons process the log from there once more, outputs included. The records are deleted: they will "
-     "contain\n"
-     "what lies from there on, and nothing that lies before. No daemon may run. TIME is UTC. Users who were erased "
-     "stay so\n"
-     "as long as the topic of erasures retains the requests.\n\n"
+     "Has the daemons process the log from there once more, outputs included. The records are deleted:\n"
+     "they will contain what lies from there on, and nothing that lies before. No daemon may run. TIME is\n"
+     "UTC. Users who were erased stay so as long as the topic of erasures retains the requests.\n\n"
      "Example: gaitd state rewind --to 2026-03-01T06:00:00Z -c /etc/gait/gaitd.yaml --yes\n"},
     {"rekey", NULL, state_rekey,
      "Usage: gaitd state rekey --partitions N -c CONFIG --yes\n\n"
-     "Moves the records after the topic of the clicks has got more partitions. The way to do it: stop the producers, "
-     "wait\n"
-     "until the daemons have no lag, stop the daemons, add the partitions, rekey, start the daemons, start the "
-     "producers.\n"
-     "Producers must choose the partition as Java's do (murmur2 of the user id as key). A later loss of the whole "
-     "store can\n"
-     "then only be healed from a backup: in the log, a user's older events lie in another partition.\n\n"
+     "Moves the records after the topic of the clicks has got more partitions. The way to do it: stop the\n"
+     "producers, wait until the daemons have no lag, stop the daemons, add the partitions, rekey, start\n"
+     "the daemons, start the producers. Producers must choose the partition as Java's do (murmur2 of the\n"
+     "user id as key). A later loss of the whole store can then only be healed from a backup: in the log,\n"
+     "a user's older events lie in another partition.\n\n"
      "Example: gaitd state rekey --partitions 24 -c /etc/gait/gaitd.yaml --yes\n"},
     {"inspect", "USER", state_inspect,
      "Usage: gaitd state inspect USER -c CONFIG [--partition P] [--json]\n\n"
      "Shows what the store has of a user: windows by name, the last events, sections, erasure.\n\n"
      "Example: gaitd state inspect u4711 -c /etc/gait/gaitd.yaml\n"},
     {"verify", NULL, state_verify,
-     "Usage: gaitd state verify -c CONFIG [--sample N] [--seed N] [--user U] [--partition P] [--ignore SECTION,...] "
-     "[--json]\n\n"
-     "Works the records of some users out anew from the log, with this configuration and model, and compares them "
-     "with\n"
-     "those in the store. Daemons may run. All of the retained log up to W is read, without joining the group. Exit "
-     "status 1\n"
-     "when a record differs; the sections that do are named.\n\n"
+     "Usage: gaitd state verify -c CONFIG [--sample N] [--seed N] [--user U] [--partition P]\n"
+     "                          [--ignore SECTION,...] [--json]\n\n"
+     "Works the records of some users out anew from the log, with this configuration and model, and\n"
+     "compares them with those in the store. Daemons may run. All of the retained log up to W is read,\n"
+     "without joining the group. Exit status 1 when a record differs; the sections that do are named.\n\n"
      "  --sample N   how many users, chosen at random (100)\n"
      "  --seed N     another choice (1)\n"
      "  --user U     only this one\n"

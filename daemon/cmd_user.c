@@ -12,11 +12,10 @@
 static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd user erase ID -c FILE [--before MS] [--wait SECONDS]\n\n"
-          "Writes a request into the topic source.kafka.erase_topic and waits for the receipts (sink.kafka.erased), "
-          "one from\n"
-          "each partition of the clicks; prints them. A receipt says that the record is empty in the store, that the "
-          "hash\n"
-          "which readers use is gone, and that no event up to erased_ms will be taken into it again.\n\n"
+          "Writes a request into the topic source.kafka.erase_topic and waits for the receipts\n"
+          "(sink.kafka.erased), one from each partition of the clicks; prints them. A receipt says that the\n"
+          "record is empty in the store, that the hash which readers use is gone, and that no event up to\n"
+          "erased_ms will be taken into it again.\n\n"
           "  -c, --config FILE   the configuration that the daemons run with\n"
           "      --before MS     forget events up to this Unix time in milliseconds; default: all until now\n"
           "      --wait SECONDS  how long to wait for the receipts; default 60\n"

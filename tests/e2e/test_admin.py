@@ -207,6 +207,19 @@ def test_stream_tells_alerts_as_they_come(admin):
     assert got[0].count(b"event: shop") >= 1 and got[0].count(b"event: alert") >= 1
 
 
+def test_the_configurations_hash_follows_a_reload(gaitd, tmp_path):
+    admin = Admin(gaitd, tmp_path / "admin").start()
+    before = admin.json("/api/status")["config"]["hash"]
+    config = json.loads(admin.daemon.config.read_text())
+    admin.daemon.config.write_text(json.dumps(config, indent=7))  # other bytes, the same settings
+    assert admin.request("POST", "/api/reload")[0] == 200
+    assert admin.json("/api/status")["config"]["hash"] == before
+    admin.daemon.config.write_text(json.dumps(config | {"engine": {"save_ms": "9s"}}))
+    assert admin.request("POST", "/api/reload")[0] == 200
+    after = admin.json("/api/status")["config"]["hash"]
+    assert after != before and f"configuration {after}" in admin.daemon.log_text()
+
+
 def test_a_full_disk_under_the_audit_file(gaitd, tmp_path):
     admin = Admin(gaitd, tmp_path / "admin", audit_file="/dev/full").start()
     assert admin.request("POST", "/api/reload")[0] == 200
