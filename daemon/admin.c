@@ -165,6 +165,7 @@ static void on_second(struct ev_loop *loop, ev_timer *w, int events)
     (void)loop, (void)events;
     watch_advance(a->watch, clock_mono_ns(&a->engine->clock));
     admin_rates_second(a);
+    admin_challenger_watch(a);
     close_overdue(a);
     admin_lookups_overdue(a, false);
     metric_set(a->m_open, open_connections(a));

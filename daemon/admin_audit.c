@@ -20,16 +20,16 @@ int admin_audit_open(struct admin *a, struct error *err)
 
 /* A full disk does not undo the change and does not stop the daemon: it is counted and said, and the log has the
  * line. */
-void admin_audit(struct admin_request *r, const char *what, const char *about, bool ok, const char *result)
+void admin_audit_line(struct admin *a, const char *who, const char *what, const char *about, bool ok,
+                      const char *result)
 {
-    struct admin *a = r->admin;
-    log_notice("audit", "%s: %s%s%s: %s%s%s", r->who, what, *about ? " " : "", about, ok ? "ok" : "refused",
+    log_notice("audit", "%s: %s%s%s: %s%s%s", who, what, *about ? " " : "", about, ok ? "ok" : "refused",
                *result ? ", " : "", result);
     if (a->audit_fd < 0)
         return;
     json_t *json = json_object();
     json_object_set_new(json, "ts", json_integer(clock_wall_ms(&a->engine->clock)));
-    json_object_set_new(json, "who", admin_string(str_of(r->who)));
+    json_object_set_new(json, "who", admin_string(str_of(who)));
     json_object_set_new(json, "what", json_string(what));
     json_object_set_new(json, "about", admin_string(str_of(about)));
     json_object_set_new(json, "ok", json_boolean(ok));
@@ -44,4 +44,9 @@ void admin_audit(struct admin_request *r, const char *what, const char *about, b
         log_often(LOG_ERROR, "audit", "cannot write %s: %s", a->conf->audit_file, strerror(errno));
     }
     free(text);
+}
+
+void admin_audit(struct admin_request *r, const char *what, const char *about, bool ok, const char *result)
+{
+    admin_audit_line(r->admin, r->who, what, about, ok, result);
 }

@@ -78,6 +78,7 @@ struct admin {
     int64_t started_ms;            /* wall clock */
     uint64_t started_ns;
     int audit_fd;                  /* -1 = none */
+    uint64_t promotions;           /* of challengers, that are in the audit log */
     struct metric_cell *m_open, *m_refused, *m_streams, *m_streams_dropped, *m_audit_failed;
 };
 
@@ -168,6 +169,13 @@ const struct admin_sample *admin_rates_latest(const struct admin *a);
 /* ---- admin_audit.c ------------------------------------------------------------------------------------------ */
 int admin_audit_open(struct admin *a, struct error *err);
 void admin_audit(struct admin_request *r, const char *what, const char *about, bool ok, const char *result);
+/* The same of a change that no caller asked for. */
+void admin_audit_line(struct admin *a, const char *who, const char *what, const char *about, bool ok,
+                      const char *result);
+
+/* ---- admin_challenger.c ------------------------------------------------------------------------------------- */
+json_t *admin_challenger_json(const struct admin *a); /* null when none is configured */
+void admin_challenger_watch(struct admin *a);         /* each second: a promotion goes into the audit log */
 
 /* ---- admin_stream.c ----------------------------------------------------------------------------------------- */
 enum MHD_Result admin_get_stream(struct admin_request *r);

@@ -257,6 +257,8 @@ static json_t *prequential_json(const struct engine *e)
     json_t *json = json_pack("{s:I}", "predictions", (json_int_t)n), *recall = json_object();
     double loss = metrics_sum(e->metrics, "gait_model_log_loss_total");
     json_object_set_new(json, "log_loss", admin_number(n > 0 ? loss / n : NAN));
+    double ranks = metrics_sum(e->metrics, "gait_model_reciprocal_ranks_total");
+    json_object_set_new(json, "reciprocal_rank", admin_number(n > 0 ? ranks / n : NAN));
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         double hits = n > 0 ? metric_cell(e->metrics, "gait_model_hits_total", at[i])->value : 0;
         json_object_set_new(recall, at[i], admin_number(n > 0 ? hits / n : NAN));
@@ -314,7 +316,8 @@ enum MHD_Result admin_get_models(struct admin_request *r)
         json_object_set_new(json, "live", scored ? prequential_json(a->engine) : json_null());
         json_array_append_new(models, json);
     }
-    return admin_answer_json(r, MHD_HTTP_OK, json_pack("{s:o}", "models", models));
+    return admin_answer_json(r, MHD_HTTP_OK, json_pack("{s:o,s:o}", "models", models, "challenger",
+                                                       admin_challenger_json(a)));
 }
 
 /* ---- changes ------------------------------------------------------------------------------------------------ */

@@ -23,13 +23,14 @@ static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd model show MODEL\n"
           "       gaitd model run --model MODEL [--kernel KERNEL] < SEQUENCES\n"
-          "       gaitd model import|export|install|rollback … (each has --help)\n\n"
+          "       gaitd model import|export|install|rollback|challenge … (each has --help)\n\n"
           "show prints a model's shapes, vocabularies, features and metadata.\n"
           "run reads lines {\"inputs\":[[…],…]}, each a sequence of input vectors (embeddings one after\n"
           "another, then the features), and prints a line for every step: h and c of every layer, and what the\n"
           "heads say.\n"
           "import makes a model of PyTorch, Keras or ONNX weights; export writes one as ONNX.\n"
-          "install puts a model where a configuration wants it and keeps the one before; rollback takes that back.\n\n"
+          "install puts a model where a configuration wants it and keeps the one before; rollback takes that back;\n"
+          "challenge puts one into shadow beside it.\n\n"
           "  -m, --model MODEL    the model file (safetensors)\n"
           "  -k, --kernel KERNEL  auto, generic, avx2 or avx512 (auto)\n"
           "  -h, --help           print this text\n\n"
@@ -236,6 +237,7 @@ static const struct part parts[] = {
     {"export", cmd_model_export},
     {"install", cmd_model_install},
     {"rollback", cmd_model_install},
+    {"challenge", cmd_model_install},
 };
 
 int cmd_model(int argc, char **argv)
@@ -264,7 +266,7 @@ int cmd_model(int argc, char **argv)
         return wrong_usage("show or run?", "");
     bool is_show = strcmp(what, "show") == 0;
     if (!is_show && strcmp(what, "run") != 0)
-        return wrong_usage("show, run, import, export, install and rollback are possible, not ", what);
+        return wrong_usage("show, run, import, export, install, rollback and challenge are possible, not ", what);
     if (!model && optind < argc)
         model = argv[optind++];
     if (optind < argc)

@@ -2,6 +2,7 @@
 // cmd_model_install.c - `gaitd model install` puts a model in the place that a configuration names and keeps the one
 // before as PATH.previous; `gaitd model rollback` lets the two change places. A running daemon takes the new file over
 // by itself (model.lstm.watch) or at a reload; each user's state is then rebuilt from the last events.
+// `gaitd model challenge` puts a model beside the one in place, into shadow.
 //
 // PATH is never absent: every step is one rename. A crash in the middle of a rollback leaves the model that was in
 // place as PATH.spare. Before the first step the whole configuration is checked with the
@@ -30,12 +31,15 @@ struct place {
 static void install_usage(FILE *out)
 {
     fputs("Usage: gaitd model install MODEL -c FILE\n"
+          "       gaitd model challenge MODEL -c FILE\n"
           "       gaitd model rollback -c FILE\n\n"
           "install checks the configuration with MODEL in it, keeps the model in place as PATH.previous and puts\n"
           "MODEL at PATH, which is model.lstm.path of the configuration. rollback lets PATH and PATH.previous change\n"
           "places; a second one takes it back. A running daemon notices within a second (model.lstm.watch; else:\n"
           "SIGHUP) and swaps between two batches; a user's state is rebuilt at the user's next event from the ring\n"
           "of last events, as far as the batch's own events have not taken their places there.\n\n"
+          "challenge checks in the same way and puts MODEL at model.challenger.file, where it runs in shadow beside\n"
+          "the model in place: gaitd.conf(5) says how it is measured, and when it is promoted.\n\n"
           "  -c, --config FILE   the configuration that the daemons run with\n"
           "  -h, --help          print this text\n\n"
           "Example: gaitd model install candidate.safetensors -c /etc/gait/gaitd.yaml\n"
@@ -137,7 +141,27 @@ static int rollback(struct config *config, const struct place *place, struct err
     return result;
 }
 
-static int run_with(const char *path, const char *from)
+static int challenge(struct config *config, const struct place *place, const char *from, struct error *err)
+{
+    const char *const *file = model_setting(config, "file");
+    if (!file || !*file)
+        return error_set(err, "%s has no model.challenger.file to put it at", config->name);
+    struct model *m = model_load(from, err);
+    if (!m)
+        return -1;
+    int result = check_with(config, from, err);
+    if (result == 0 && strcmp(place->id, model_id(m)) == 0)
+        printf("%s: model %s is in place already: there is nothing to compare\n", place->path, model_id(m));
+    else if (result == 0 && (result = model_save(m, *file, err)) == 0)
+        printf("%s: model %s is the challenger\n", *file, model_id(m));
+    if (result == 0 && place->state_floats && state_floats(m) > place->state_floats)
+        puts("A user's state is larger than under the model in place: it can be compared, but not promoted before a "
+             "restart.");
+    model_destroy(&m);
+    return result;
+}
+
+static int run_with(const char *command, const char *path, const char *from)
 {
     struct config_errors errors = {0};
     struct config *config = config_load(path, &errors);
@@ -150,10 +174,12 @@ static int run_with(const char *path, const char *from)
     log_setup(LOG_WARNING, LOG_FORMAT_TEXT);
     int result = place_of(config, &place, &err);
     if (result == 0)
-        result = from ? install(config, &place, from, &err) : rollback(config, &place, &err);
+        result = !from                               ? rollback(config, &place, &err)
+                 : strcmp(command, "challenge") == 0 ? challenge(config, &place, from, &err)
+                                                     : install(config, &place, from, &err);
     if (result < 0)
         fprintf(stderr, "gaitd model: %s\n", err.text);
-    else if (!place.watched)
+    else if (!place.watched && strcmp(command, "challenge") != 0)
         puts("model.lstm.watch is off: send the daemons SIGHUP.");
     free(place.previous);
     free(place.spare);
@@ -166,7 +192,7 @@ int cmd_model_install(int argc, char **argv)
     static const struct long_option options[] = {
         {"config", required_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
-    bool installs = strcmp(argv[0], "install") == 0;
+    bool takes_model = strcmp(argv[0], "rollback") != 0;
     const char *path = NULL;
     for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
         if (c != 'c') {
@@ -175,12 +201,12 @@ int cmd_model_install(int argc, char **argv)
         }
         path = optarg;
     }
-    if (!path || argc - optind != installs) {
+    if (!path || argc - optind != takes_model) {
         fprintf(stderr, "gaitd model %s: %s\n\n", argv[0], !path ? "which configuration (-c)?"
-                                                   : installs ? "exactly one model is needed"
+                                                   : takes_model ? "exactly one model is needed"
                                                               : "it takes no model: the previous one comes back");
         install_usage(stderr);
         return 2;
     }
-    return run_with(path, installs ? argv[optind] : NULL);
+    return run_with(argv[0], path, takes_model ? argv[optind] : NULL);
 }

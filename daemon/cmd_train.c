@@ -32,6 +32,7 @@ static void print_usage(FILE *out)
           "  --purchase TYPE       the event type that intent looks for (purchase)\n"
           "  --horizon TIME        how far intent looks ahead (1h)\n"
           "  --exclude-days LIST   learn nothing from these days (UTC), as from a sale: 2026-11-27,2026-11-30\n"
+          "  --against MODEL       judge this one, such as the one in use, on the same validation part\n"
           "  --valid SHARE         this share of events, the latest, validates (0.1)\n"
           "Model\n"
           "  --embed FIELD=N,...   embedded fields and their widths; fields: type category item country campaign\n"
@@ -243,7 +244,7 @@ enum {
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
     OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
-    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA, OPT_RESUME,
+    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA, OPT_RESUME, OPT_AGAINST,
 };
 
 static const struct long_option long_options[] = {
@@ -267,6 +268,7 @@ static const struct long_option long_options[] = {
     {"csv-delimiter", required_argument, NULL, OPT_DELIMITER}, {"samples", required_argument, NULL, OPT_SAMPLES},
     {"catalogue", required_argument, NULL, OPT_CATALOGUE}, {"exclude-days", required_argument, NULL, OPT_EXCLUDE},
     {"from-kafka", no_argument, NULL, OPT_KAFKA}, {"resume", no_argument, NULL, OPT_RESUME},
+    {"against", required_argument, NULL, OPT_AGAINST},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
 
@@ -282,6 +284,7 @@ static int set_data(struct train_job *job, int option, char *value, struct error
     case OPT_KAFKA: job->from_kafka = true; return 0;
     case OPT_LABELS: job->labels = value; return 0;
     case OPT_CATALOGUE: job->catalogue = value; return 0;
+    case OPT_AGAINST: job->against = value; return 0;
     case OPT_EXCLUDE: return train_days_parse(&job->exclude, value, err);
     case OPT_PURCHASE: job->task.purchase = value; return 0;
     case OPT_TARGET: return parse_targets(value, &job->outline, err);

@@ -219,27 +219,76 @@ static int learn_all(struct run *r, struct train_span learn, struct train_span v
     return r->model ? 0 : -1;
 }
 
-/* The model as it will be saved, judged on the validation part. */
-static int judge(struct run *r, struct error *err)
+/* A model judged on the validation part: figures by head; and what it said there, unless `said` is NULL. */
+static json_t *judge_model(const struct run *r, const struct model *m, json_t **said, struct error *err)
 {
     struct train_task_options options = r->job->task;
     struct train_task task;
     options.tie = false;
     options.known_until_ms = r->set->last_ms;
     options.labels = r->job->labels;
-    if (train_task_create(&task, r->model, r->set, &options, err) < 0)
-        return -1;
+    if (train_task_create(&task, m, r->set, &options, err) < 0)
+        return NULL;
+    json_t *figures = json_object();
     struct train_network *n = train_network_create(&task.shape, dense_choose(NULL));
-    train_weights_from_model(n, r->model);
+    train_weights_from_model(n, m);
     struct eval_request request = {.span = {r->split_ms, INT64_MAX}, .fit = {INT64_MIN, r->split_ms},
                                    .purchase = options.purchase, .intervals = true};
-    for (uint32_t h = 0; h < r->model->heads_n; h++)
-        json_object_set_new(r->metrics, r->model->heads[h].name,
-                            eval_head(n, &task, r->model, h, &r->job->learn, &request));
-    r->scores = train_reference_scores(n, &task, r->model, &r->job->learn, request.span);
+    for (uint32_t h = 0; h < m->heads_n; h++)
+        json_object_set_new(figures, m->heads[h].name, eval_head(n, &task, m, h, &r->job->learn, &request));
+    if (said)
+        *said = train_reference_scores(n, &task, m, &r->job->learn, request.span);
     train_network_destroy(&n);
     train_task_destroy(&task);
+    return figures;
+}
+
+/* The model as it will be saved. */
+static int judge(struct run *r, struct error *err)
+{
+    json_t *figures = judge_model(r, r->model, &r->scores, err);
+    if (!figures)
+        return -1;
+    json_object_update(r->metrics, figures);
+    json_decref(figures);
     return 0;
+}
+
+static bool same_features(const struct model *m, const struct train_set *s)
+{
+    bool same = m->features_n == s->columns_n;
+    for (uint32_t f = 0; same && f < m->features_n; f++)
+        same = strcmp(m->features[f].column, s->column_names[f]) == 0;
+    return same;
+}
+
+static int64_t learned_until_ms(const struct model *m)
+{
+    json_t *training = m->training ? json_loads(m->training, 0, NULL) : NULL;
+    int64_t ms = json_integer_value(json_object_get(training, "last_ms"));
+    json_decref(training);
+    return ms;
+}
+
+/* The model that is in use, on the same part. That it cannot be judged here is said, and no reason not to train. */
+static void judge_against(struct run *r)
+{
+    struct error err;
+    struct model *m = model_load(r->job->against, &err);
+    json_t *figures = NULL;
+    if (m && !same_features(m, r->set))
+        error_set(&err, "its features are others than these");
+    else if (m)
+        figures = judge_model(r, m, NULL, &err);
+    if (!figures) {
+        fprintf(stderr, "gaitd train: --against %s cannot be judged here: %s\n", r->job->against, err.text);
+    } else if (!r->job->quiet) {
+        printf("For comparison, model %s on the same part%s\n", model_id(m),
+               learned_until_ms(m) > r->split_ms ? " (it has learned from some of it, which flatters it)" : "");
+        train_report_metrics(stdout, figures);
+    }
+    json_decref(figures);
+    model_destroy(&m);
 }
 
 /* ---- saving ----------------------------------------------------------------------------------------------------- */
@@ -343,6 +392,8 @@ static int learn_and_save(struct run *r, struct error *err)
         return -1;
     if (!job->quiet)
         train_report_metrics(stdout, r->metrics);
+    if (job->against && r->split_ms != INT64_MAX)
+        judge_against(r);
     if (job->refit && r->split_ms != INT64_MAX && !r->interrupted && refit(r, err) < 0)
         return -1;
     describe(r);

@@ -37,6 +37,7 @@ struct train_job {
     /* where to */
     const char *out;
     const char *card;         /* NULL: beside the model, .md instead of .safetensors */
+    const char *against;      /* a model to judge beside it on the validation part; NULL = none */
     const char *command;      /* for the record */
     bool resume;              /* go on from the checkpoint beside `out`, if there is one */
     bool quiet;

@@ -157,8 +157,8 @@ static void drift_close(struct instance *in)
 static const struct metric drift_metrics[] = {
     {"gait_drift_psi", METRIC_GAUGE, "feature",
      "Population stability index of a feature, of score.intent and of score.top1, in the sliding window against the "
-     "model's training data; 0.1 is a small shift, 0.25 a large one. Absent below 1,000 values, or when the model's file "
-     "has no such data."},
+     "model's training data; 0.1 is a small shift, 0.25 a large one. Absent below 1,000 values, or when the model's "
+     "file has no such data."},
     {"gait_drift_events_total", METRIC_COUNTER, NULL, "Events counted for that: every N-th (score.drift.every)."},
     {NULL, 0, NULL, NULL},
 };
