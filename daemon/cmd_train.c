@@ -34,6 +34,9 @@ static void print_usage(FILE *out)
           "  --exclude-days LIST   learn nothing from these days (UTC), as from a sale: 2026-11-27,2026-11-30\n"
           "  --against MODEL       judge this one, such as the one in use, on the same validation part\n"
           "  --valid SHARE         this share of events, the latest, validates (0.1)\n"
+          "  --folds K             first measure by K forward-chaining folds: each learns from what lies before its\n"
+          "                        slice of time and is judged on it; mean and spread beside the baselines'. There is\n"
+          "                        no split at random: it would let a model learn from the future\n"
           "Model\n"
           "  --embed FIELD=N,...   embedded fields and their widths; fields: type category item country campaign\n"
           "                        page currency (type=8,category=16; with target item also item=64)\n"
@@ -244,7 +247,7 @@ enum {
     OPT_FEATURES, OPT_LAYERS, OPT_NO_TIE, OPT_MIN_COUNT, OPT_VOCABULARY, OPT_ENSEMBLE, OPT_EPOCHS, OPT_PATIENCE,
     OPT_BATCH, OPT_RATE, OPT_SCHEDULE, OPT_DROPOUT, OPT_INPUT_DROPOUT, OPT_CLIP, OPT_L1, OPT_L2, OPT_CLASS_WEIGHTS,
     OPT_STEPS, OPT_WINDOWS, OPT_REFIT, OPT_PRESET, OPT_SEED, OPT_THREADS, OPT_OUT, OPT_CARD,
-    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA, OPT_RESUME, OPT_AGAINST,
+    OPT_CATALOGUE, OPT_SAMPLES, OPT_DELIMITER, OPT_EXCLUDE, OPT_KAFKA, OPT_RESUME, OPT_AGAINST, OPT_FOLDS,
 };
 
 static const struct long_option long_options[] = {
@@ -269,6 +272,7 @@ static const struct long_option long_options[] = {
     {"catalogue", required_argument, NULL, OPT_CATALOGUE}, {"exclude-days", required_argument, NULL, OPT_EXCLUDE},
     {"from-kafka", no_argument, NULL, OPT_KAFKA}, {"resume", no_argument, NULL, OPT_RESUME},
     {"against", required_argument, NULL, OPT_AGAINST},
+    {"folds", required_argument, NULL, OPT_FOLDS},
     {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
 };
 
@@ -280,6 +284,7 @@ static int set_data(struct train_job *job, int option, char *value, struct error
     case OPT_DELIMITER:
         job->csv_delimiter = strcmp(value, "\\t") == 0 ? '\t' : *value;
         return strlen(value) == 1 || job->csv_delimiter == '\t' ? 0 : error_set(err, "'%s' is not one byte", value);
+    case OPT_FOLDS: return parse_count(value, 1, TRAIN_FOLDS_MAX, &job->folds, err);
     case OPT_RESUME: job->resume = true; return 0;
     case OPT_KAFKA: job->from_kafka = true; return 0;
     case OPT_LABELS: job->labels = value; return 0;

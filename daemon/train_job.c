@@ -34,6 +34,7 @@ struct run {
     uint32_t epochs[TRAIN_ENSEMBLE_MAX];   /* the best epoch of each */
     struct train_checkpoint *checkpoint;
     int64_t split_ms;                      /* INT64_MAX = no validation */
+    json_t *folds;                         /* NULL = not asked for */
     json_t *history, *metrics, *scores;    /* scores: what the model said, for the daemon to compare with */
     double events_per_s;
     bool interrupted, refitted;
@@ -186,18 +187,20 @@ static int learn_one(struct run *r, uint32_t k, struct train_span learn, struct 
     o.epochs = epochs;
     train_network_destroy(&r->networks[k]);
     r->networks[k] = train_network_create(&r->task.shape, dense_choose(NULL));
-    const struct train_finished *finished = train_checkpoint_finished(r->checkpoint, round, k);
+    const struct train_finished *finished = r->checkpoint ? train_checkpoint_finished(r->checkpoint, round, k) : NULL;
     if (finished)
         return take_finished(r, k, finished, err);
     train_random_seed(&random, o.seed);
     train_network_init(r->networks[k], &random);
-    train_checkpoint_keeper(r->checkpoint, round, k, &keeper);
-    o.keeper = &keeper;
+    if (r->checkpoint) {
+        train_checkpoint_keeper(r->checkpoint, round, k, &keeper);
+        o.keeper = &keeper;
+    }
     int rc = train_learn(r->networks[k], &r->task.data, &o, learn, valid, r->job->stop, r->job->quiet ? NULL : show, r,
                          &result, err);
     if (rc == 0) {
         note_network(r, k, &result);
-        if (!result.interrupted)
+        if (!result.interrupted && r->checkpoint)
             train_checkpoint_finish(r->checkpoint, round, k, &result, r->networks[k]->weights,
                                     r->networks[k]->weights_n);
     }
@@ -219,8 +222,10 @@ static int learn_all(struct run *r, struct train_span learn, struct train_span v
     return r->model ? 0 : -1;
 }
 
-/* A model judged on the validation part: figures by head; and what it said there, unless `said` is NULL. */
-static json_t *judge_model(const struct run *r, const struct model *m, json_t **said, struct error *err)
+/* A model judged on what lies in `judged`, beside baselines that counted all before it: figures by head; and what it
+ * said there, unless `said` is NULL. */
+static json_t *judge_model(const struct run *r, const struct model *m, struct train_span judged, json_t **said,
+                           struct error *err)
 {
     struct train_task_options options = r->job->task;
     struct train_task task;
@@ -232,8 +237,8 @@ static json_t *judge_model(const struct run *r, const struct model *m, json_t **
     json_t *figures = json_object();
     struct train_network *n = train_network_create(&task.shape, dense_choose(NULL));
     train_weights_from_model(n, m);
-    struct eval_request request = {.span = {r->split_ms, INT64_MAX}, .fit = {INT64_MIN, r->split_ms},
-                                   .purchase = options.purchase, .intervals = true};
+    struct eval_request request = {.span = judged, .fit = {INT64_MIN, judged.from_ms}, .purchase = options.purchase,
+                                   .intervals = true};
     for (uint32_t h = 0; h < m->heads_n; h++)
         json_object_set_new(figures, m->heads[h].name, eval_head(n, &task, m, h, &r->job->learn, &request));
     if (said)
@@ -246,7 +251,7 @@ static json_t *judge_model(const struct run *r, const struct model *m, json_t **
 /* The model as it will be saved. */
 static int judge(struct run *r, struct error *err)
 {
-    json_t *figures = judge_model(r, r->model, &r->scores, err);
+    json_t *figures = judge_model(r, r->model, (struct train_span){r->split_ms, INT64_MAX}, &r->scores, err);
     if (!figures)
         return -1;
     json_object_update(r->metrics, figures);
@@ -279,7 +284,7 @@ static void judge_against(struct run *r)
     if (m && !same_features(m, r->set))
         error_set(&err, "its features are others than these");
     else if (m)
-        figures = judge_model(r, m, NULL, &err);
+        figures = judge_model(r, m, (struct train_span){r->split_ms, INT64_MAX}, NULL, &err);
     if (!figures) {
         fprintf(stderr, "gaitd train: --against %s cannot be judged here: %s\n", r->job->against, err.text);
     } else if (!r->job->quiet) {
@@ -289,6 +294,42 @@ static void judge_against(struct run *r)
     }
     json_decref(figures);
     model_destroy(&m);
+}
+
+static int learn_fold(struct run *r, const struct train_fold *fold, json_t *judged, struct error *err)
+{
+    struct train_span learn = {INT64_MIN, fold->valid_ms}, valid = {fold->valid_ms, fold->judged.from_ms};
+    r->split_ms = fold->valid_ms;
+    if (prepare(r, fold->valid_ms, err) < 0 || check_answers(r, err) < 0 || learn_all(r, learn, valid, false, err) < 0)
+        return -1;
+    if (r->interrupted)
+        return error_set(err, "interrupted while folds were measured; nothing is saved");
+    json_t *figures = judge_model(r, r->model, fold->judged, NULL, err);
+    return figures ? json_array_append_new(judged, figures) : -1;
+}
+
+/* Models that are thrown away: what they show is how good the recipe is, and how much that depends on the time. */
+static int learn_folds(struct run *r, struct error *err)
+{
+    struct train_fold folds[TRAIN_FOLDS_MAX];
+    uint32_t n = r->job->folds;
+    json_t *judged = json_array();
+    int rc = train_folds_cut(r->set, r->job->valid, n, folds, err);
+    for (uint32_t k = 0; k < n && rc == 0; k++) {
+        if (!r->job->quiet)
+            fprintf(stderr, "fold %u of %u\n", k + 1, n);
+        rc = learn_fold(r, &folds[k], judged, err);
+        if (rc < 0)
+            error_prefix(err, "fold %u", k + 1);
+    }
+    if (rc == 0) {
+        r->folds = train_folds_sum(judged, folds);
+        json_array_clear(r->history);
+        if (!r->job->quiet)
+            train_report_folds(stdout, r->folds);
+    }
+    json_decref(judged);
+    return rc;
 }
 
 /* ---- saving ----------------------------------------------------------------------------------------------------- */
@@ -312,6 +353,10 @@ static void describe(struct run *r)
     free(r->model->training);
     free(r->model->metrics);
     r->model->training = json_dumps(t, JSON_COMPACT);
+    const char *name;
+    json_t *folds;
+    json_object_foreach(r->folds, name, folds)
+        json_object_set(json_object_get(r->metrics, name), "folds", folds);
     r->model->metrics = json_dumps(r->metrics, JSON_COMPACT | JSON_REAL_PRECISION(6));
     json_decref(t);
 }
@@ -399,7 +444,7 @@ static int learn_and_save(struct run *r, struct error *err)
     describe(r);
     if (model_save(r->model, job->out, err) < 0)
         return -1;
-    return train_report_card(job, r->model, r->set, &r->collected, r->metrics, r->refitted, err);
+    return train_report_card(job, r->model, r->set, &r->collected, r->metrics, r->folds, r->refitted, err);
 }
 
 int train_job_run(const struct train_job *job, struct error *err)
@@ -415,6 +460,8 @@ int train_job_run(const struct train_job *job, struct error *err)
     }
     if (rc == 0)
         rc = read_events(&r, err);
+    if (rc == 0 && job->folds)
+        rc = learn_folds(&r, err);
     if (rc == 0) {
         r.split_ms = split_time(r.set, job->valid);
         rc = open_checkpoint(&r, err);
@@ -434,6 +481,7 @@ int train_job_run(const struct train_job *job, struct error *err)
     model_destroy(&r.outline);
     model_destroy(&r.model);
     train_set_destroy(&r.set);
+    json_decref(r.folds);
     json_decref(r.history);
     json_decref(r.metrics);
     json_decref(r.scores);

@@ -8,6 +8,7 @@
 
 #include "eval.h"
 #include "train_collect.h"
+#include "train_folds.h"
 #include "train_task.h"
 
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct train_job {
     struct train_options learn;
     uint32_t samples;         /* classes that a large softmax learns from at a time; 0 = always all */
     double valid;             /* share of the time's end that validates; 0 = none */
+    uint32_t folds;           /* first measure by so many forward-chaining folds; 0 = do not */
     uint32_t ensemble;        /* networks of different seeds, averaged */
     bool refit;               /* then once more on everything, for as many epochs as were best */
     /* where to */
@@ -74,8 +76,11 @@ void train_report_data(FILE *out, const struct train_collected *c);
 /* Vocabularies, features and classes as they were chosen. */
 void train_report_task(FILE *out, const struct model *m, const struct train_task *t);
 void train_report_metrics(FILE *out, const json_t *metrics);
-/* The model card. -1 with a text. */
+/* The object of train_folds_sum(). */
+void train_report_folds(FILE *out, const json_t *folds);
+/* The model card; `folds` may be NULL. -1 with a text. */
 int train_report_card(const struct train_job *job, const struct model *m, const struct train_set *s,
-                      const struct train_collected *c, const json_t *metrics, bool refitted, struct error *err);
+                      const struct train_collected *c, const json_t *metrics, const json_t *folds, bool refitted,
+                      struct error *err);
 
 #endif

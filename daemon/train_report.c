@@ -122,10 +122,46 @@ void train_report_metrics(FILE *out, const json_t *metrics)
         print_head(out, name, head);
 }
 
+/* The figure's mean ± spread. */
+static void print_spread(FILE *out, const json_t *of, const char *figure)
+{
+    const json_t *mean = json_object_get(json_object_get(of, "mean"), figure);
+    if (json_is_number(mean))
+        fprintf(out, " %8.4f ± %6.4f |", json_number_value(mean),
+                json_number_value(json_object_get(json_object_get(of, "sd"), figure)));
+    else
+        fprintf(out, " %17s |", "");
+}
+
+void train_report_folds(FILE *out, const json_t *folds)
+{
+    const char *name;
+    json_t *head;
+    json_object_foreach((json_t *)folds, name, head) {
+        const json_t *baselines = json_object_get(head, "baselines");
+        fprintf(out, "\n%s: %" JSON_INTEGER_FORMAT " folds, each learned from what lies before it; mean ± standard "
+                "deviation\n\n| %-10s | %17s |", name, json_integer_value(json_object_get(head, "n")), "", "model");
+        for (int b = 0; b < EVAL_BASELINES; b++)
+            fprintf(out, " %17s |", eval_baseline_name((enum eval_baseline)b));
+        fputs("\n|---|---|---|---|---|\n", out);
+        for (size_t i = 0; figure_names[i]; i++) {
+            if (!json_object_get(json_object_get(head, "mean"), figure_names[i]))
+                continue;
+            fprintf(out, "| %-10s |", figure_names[i]);
+            print_spread(out, head, figure_names[i]);
+            for (int b = 0; b < EVAL_BASELINES; b++)
+                print_spread(out, json_object_get(baselines, eval_baseline_name((enum eval_baseline)b)),
+                             figure_names[i]);
+            fputc('\n', out);
+        }
+    }
+}
+
 /* ---- the card --------------------------------------------------------------------------------------------------- */
 
 static void print_card(FILE *out, const struct train_job *job, const struct model *m, const struct train_set *s,
-                       const struct train_collected *c, const json_t *metrics, bool refitted)
+                       const struct train_collected *c, const json_t *metrics, const json_t *folds,
+                       bool refitted)
 {
     fprintf(out, "# Model %s\n\nMade by\n\n    %s\n\n## What it does\n\n", model_id(m), job->command);
     for (uint32_t h = 0; h < m->heads_n; h++) {
@@ -149,6 +185,8 @@ static void print_card(FILE *out, const struct train_job *job, const struct mode
                 "intervals.\n", job->valid * 100,
                 refitted ? " (the weights in the file were then learned once more, with this part included)" : "");
     train_report_metrics(out, metrics);
+    if (folds)
+        train_report_folds(out, folds);
     fputs("\n## Limits\n\n"
           "- It knows the names that its data had; anything new is \"unknown\" until it is trained again.\n"
           "- It was measured on this shop and this span of time. A season, a sale or another shop can differ.\n"
@@ -159,7 +197,8 @@ static void print_card(FILE *out, const struct train_job *job, const struct mode
 }
 
 int train_report_card(const struct train_job *job, const struct model *m, const struct train_set *s,
-                      const struct train_collected *c, const json_t *metrics, bool refitted, struct error *err)
+                      const struct train_collected *c, const json_t *metrics, const json_t *folds, bool refitted,
+                      struct error *err)
 {
     char path[4096], part[4104];
     size_t len = strlen(job->out);
@@ -176,7 +215,7 @@ int train_report_card(const struct train_job *job, const struct model *m, const 
     FILE *out = fopen(part, "we");
     if (!out)
         return error_set(err, "cannot write %s: %s", part, strerror(errno));
-    print_card(out, job, m, s, c, metrics, refitted);
+    print_card(out, job, m, s, c, metrics, folds, refitted);
     int failed = ferror(out), closed = fclose(out);
     if (!failed && closed == 0 && rename(part, path) == 0)
         return 0;
