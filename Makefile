@@ -208,6 +208,7 @@ INSTALL    ?= install
 # The units, pages and configuration in the tree name the paths of a distribution's package.
 PLACED      = sed -e 's|/usr/bin/|$(BINDIR)/|g' -e 's|/usr/share/gait|$(DATADIR)|g' -e 's|/etc/gait|$(SYSCONFDIR)/gait|g'
 CONFIGS    := gaitd.yaml rules.yaml
+UNITS_OF_SYSTEMD := gaitd.service gaitd@.service gaitd-train.service gaitd-train.timer
 
 install: $(B)/gaitd
 	$(INSTALL) -D -m 755 $(B)/gaitd $(DESTDIR)$(BINDIR)/gaitd
@@ -220,13 +221,13 @@ install: $(B)/gaitd
 	    $(INSTALL) -m 644 conf/$$f $(DESTDIR)$(SYSCONFDIR)/gait/$$f || exit 1; done
 	for f in conf/gaitd.conf.5 conf/gait-formats.7 daemon/gaitd.8; do \
 	    $(PLACED) $$f >$(DESTDIR)$(MANDIR)/man$${f##*.}/$$(basename $$f) || exit 1; done
-	for f in gaitd.service gaitd@.service; do $(PLACED) systemd/$$f >$(DESTDIR)$(UNITDIR)/$$f || exit 1; done
+	for f in $(UNITS_OF_SYSTEMD); do $(PLACED) systemd/$$f >$(DESTDIR)$(UNITDIR)/$$f || exit 1; done
 	$(PLACED) systemd/gait.sysusers >$(DESTDIR)$(SYSUSERSDIR)/gait.conf
 	$(PLACED) systemd/gait.tmpfiles >$(DESTDIR)$(TMPFILESDIR)/gait.conf
 
 uninstall: # but for the configuration
-	rm -rf $(DESTDIR)$(BINDIR)/gaitd $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR) $(DESTDIR)$(UNITDIR)/gaitd.service \
-	    $(DESTDIR)$(UNITDIR)/gaitd@.service $(DESTDIR)$(SYSUSERSDIR)/gait.conf $(DESTDIR)$(TMPFILESDIR)/gait.conf \
+	rm -rf $(DESTDIR)$(BINDIR)/gaitd $(DESTDIR)$(DATADIR) $(DESTDIR)$(DOCDIR) \
+	    $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS_OF_SYSTEMD)) $(DESTDIR)$(SYSUSERSDIR)/gait.conf $(DESTDIR)$(TMPFILESDIR)/gait.conf \
 	    $(DESTDIR)$(MANDIR)/man8/gaitd.8 $(DESTDIR)$(MANDIR)/man5/gaitd.conf.5 $(DESTDIR)$(MANDIR)/man7/gait-formats.7
 
 # A Debian package, from the installed tree: build/gaitd_VERSION_ARCHITECTURE.deb

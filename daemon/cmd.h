@@ -10,6 +10,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_gen(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_options(int argc, char **argv);
+int cmd_retrain(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_state(int argc, char **argv);
 int cmd_tail(int argc, char **argv);

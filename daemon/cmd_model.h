@@ -6,6 +6,6 @@
 
 int cmd_model_import(int argc, char **argv);
 int cmd_model_export(int argc, char **argv);
-int cmd_model_install(int argc, char **argv); /* install and rollback */
+int cmd_model_install(int argc, char **argv); /* install, rollback and challenge */
 
 #endif

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void print_usage(FILE *out)
 {
@@ -445,6 +446,7 @@ int cmd_train(int argc, char **argv)
     log_setup(LOG_WARNING, LOG_FORMAT_TEXT);
     int status = parse(argc, argv, &job);
     if (status == 0) {
+        job.progress = !job.quiet && isatty(STDERR_FILENO); /* a journal wants no moving line */
         train_stop_arm();
         status = 1;
         if (train_job_run(&job, &err) < 0) {

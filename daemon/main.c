@@ -23,6 +23,7 @@ static const struct command commands[] = {
     {"gen", cmd_gen, "generate the clicks of a believable shop, fraud included"},
     {"train", cmd_train, "train a model on a shop's history"},
     {"eval", cmd_eval, "say how good a model is on events it has not seen"},
+    {"retrain", cmd_retrain, "train a model like the one in place and put it into shadow"},
     {"user", cmd_user, "erase a user"},
     {"state", cmd_state, "look at the records, save and restore them, go back in the log"},
     {"model", cmd_model, "show, run, import, export, install a model file; roll back"},

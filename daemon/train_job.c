@@ -61,7 +61,7 @@ static int read_events(struct run *r, struct error *err)
                                       .from_kafka = job->from_kafka, .columns = job->features, .columns_n = job->features_n,
                                       .csv_delimiter = job->csv_delimiter, .default_columns = job->default_features,
                                       .exclude = &job->exclude, .stop = job->stop,
-                                      .show_progress = !job->quiet};
+                                      .show_progress = job->progress};
     int rc = train_collect(&o, &r->collected, err);
     r->set = r->collected.set;
     if (!job->quiet && r->set)
@@ -196,8 +196,8 @@ static int learn_one(struct run *r, uint32_t k, struct train_span learn, struct 
         train_checkpoint_keeper(r->checkpoint, round, k, &keeper);
         o.keeper = &keeper;
     }
-    int rc = train_learn(r->networks[k], &r->task.data, &o, learn, valid, r->job->stop, r->job->quiet ? NULL : show, r,
-                         &result, err);
+    int rc = train_learn(r->networks[k], &r->task.data, &o, learn, valid, r->job->stop,
+                         r->job->progress ? show : NULL, r, &result, err);
     if (rc == 0) {
         note_network(r, k, &result);
         if (!result.interrupted && r->checkpoint)

@@ -43,6 +43,7 @@ struct train_job {
     const char *command;      /* for the record */
     bool resume;              /* go on from the checkpoint beside `out`, if there is one */
     bool quiet;
+    bool progress;            /* show it on standard error */
     struct train_stop *stop;
 };
 

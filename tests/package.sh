@@ -32,6 +32,8 @@ check 'the installed files are not these' "$(diff <(cd "$work/tree" && find . -t
 ./etc/opt/gait/gaitd.yaml
 ./etc/opt/gait/rules.yaml
 ./opt/gait/bin/gaitd
+./opt/gait/lib/systemd/system/gaitd-train.service
+./opt/gait/lib/systemd/system/gaitd-train.timer
 ./opt/gait/lib/systemd/system/gaitd.service
 ./opt/gait/lib/systemd/system/gaitd@.service
 ./opt/gait/lib/sysusers.d/gait.conf
@@ -66,14 +68,14 @@ check 'make uninstall left something behind' "$(cd "$work/tree" && find opt -typ
 # ---- units -----------------------------------------------------------------------------------------------------------
 
 mkdir "$work/units"
-for unit in gaitd.service gaitd@.service; do
+for unit in gaitd.service gaitd@.service gaitd-train.service gaitd-train.timer; do
     sed "s|/usr/bin/gaitd|$PWD/$build/gaitd|" "systemd/$unit" >"$work/units/$unit"
 done
 cp "$work/units/gaitd@.service" "$work/units/gaitd@1.service"
 # The pages are not installed here, and that is not what is asked.
-check 'systemd-analyze verify' "$(for unit in gaitd.service gaitd@1.service; do
+check 'systemd-analyze verify' "$(for unit in gaitd.service gaitd@1.service gaitd-train.service gaitd-train.timer; do
     systemd-analyze verify --man=no --recursive-errors=no "$work/units/$unit" 2>&1 | grep -F "gaitd"; done)"
-for unit in gaitd.service gaitd@.service; do
+for unit in gaitd.service gaitd@.service gaitd-train.service; do
     exposure=$(systemd-analyze security --offline=true "systemd/$unit" 2>&1 | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p')
     check "systemd-analyze security $unit: exposure above 2.0" "$(
         awk -v e="$exposure" 'BEGIN { if (e == "" || e > 2.0) print "  " e }')"
@@ -81,6 +83,10 @@ done
 check 'gaitd@.service differs from gaitd.service in more than its name' "$(
     diff <(grep -v '^#' systemd/gaitd.service) <(grep -v '^#' systemd/gaitd@.service) | grep '^[<>]' |
         grep -vE '^[<>] Description=|RuntimeDirectory=|^> Environment=GAIT_INSTANCE=%i$')"
+# What protects the system is the same for both.
+hardening() { grep -E '^(Capability|Ambient|NoNew|Protect|Proc|Private|Device|Restrict|RemoveIPC|Lock|Memory|UMask|SystemCall)' "$1"; }
+check 'gaitd-train.service is less protected than gaitd.service' "$(
+    diff <(hardening systemd/gaitd.service) <(hardening systemd/gaitd-train.service))"
 ok 'sysusers.d' systemd-sysusers --dry-run "$PWD/systemd/gait.sysusers"
 
 # ---- the package -----------------------------------------------------------------------------------------------------

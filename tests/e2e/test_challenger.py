@@ -174,3 +174,29 @@ def test_challenge_checks_first(tmp_path, clicks, good, poor):
     assert model("challenge", good, "-c", config).returncode == 0 and model_id(file) == model_id(good)
     larger = model("challenge", MODEL, "-c", config)
     assert larger.returncode == 0 and "restart" in larger.stdout and model_id(file) == model_id(MODEL)
+
+
+def test_retrain_makes_one_like_the_model_in_place(tmp_path, clicks, poor):
+    shutil.copy(poor, tmp_path / "model.safetensors")
+    (tmp_path / "clicks.jsonl").write_text("".join(clicks[:4000]))
+    config, file = tmp_path / "gaitd.yaml", tmp_path / "challenger.safetensors"
+    config.write_text(json.dumps(configuration(tmp_path, tmp_path / "clicks.jsonl", file=str(file))))
+
+    def retrain(*options):
+        return subprocess.run([GAITD, "retrain", "-c", str(config), "--events", str(tmp_path / "clicks.jsonl"), *options],
+                              capture_output=True, text=True, timeout=120)
+
+    done = retrain("--epochs", "2")
+    assert done.returncode == 0, done.stderr
+    assert "For comparison, model " + model_id(poor) in done.stdout and model_id(file) in done.stdout
+    before, after = (model("show", path).stdout.splitlines() for path in (poor, file))
+    shape = [[line for line in lines if line.strip().startswith(("layer", "head", "embedding", "feature"))] for lines in (before, after)]
+    assert shape[0] and len(shape[0]) == len(shape[1])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["challenger.safetensors", "challenger.safetensors.md", "clicks.jsonl",
+                                                           "gaitd.yaml", "model.safetensors"]
+    day = time.strftime("%Y-%m-%d", time.gmtime(json.loads(clicks[0])["ts"] / 1000))
+    kept = file.read_bytes()
+    nothing = retrain("--exclude-days", day)  # nothing is left to learn from: what was there stays
+    assert nothing.returncode == 1 and file.read_bytes() == kept
+    config.write_text(json.dumps(configuration(tmp_path, tmp_path / "clicks.jsonl")))
+    assert retrain().returncode == 1 and "model.challenger.file" in retrain().stderr
