@@ -245,10 +245,15 @@ void config_exchange(struct config *running, struct config *next)
 
 /* ---- a fingerprint ----------------------------------------------------------------------------------------------- */
 
-static void put_rows(FILE *out, const char *where, const struct option *rows, const void *conf)
+static bool is_path(const struct option *o)
+{
+    return o->type == OPTION_PATH || o->type == OPTION_PATHS;
+}
+
+static void put_rows(FILE *out, const char *where, const struct option *rows, const void *conf, bool paths)
 {
     for (const struct option *o = rows; o && o->name; o++) {
-        if (o->flags & OPTION_SECRET)
+        if (o->flags & OPTION_SECRET || (is_path(o) && !paths))
             continue;
         fprintf(out, "%s.%s=", where, o->name);
         put_value(out, o, conf);
@@ -263,13 +268,23 @@ uint64_t config_hash(const struct config *config)
     FILE *out = open_memstream(&text, &len);
     assert(out);
     for (const struct config_section *s = config_sections; s->name; s++)
-        put_rows(out, s->name, s->options, (const char *)config + s->offset);
+        put_rows(out, s->name, s->options, (const char *)config + s->offset, true);
     for (size_t i = 0; i < config->modules_n; i++) {
         fprintf(out, "%s\n", config->modules[i].name);
-        put_rows(out, config->modules[i].name, config->modules[i].module->options, config->modules[i].conf);
+        put_rows(out, config->modules[i].name, config->modules[i].module->options, config->modules[i].conf,
+                 true);
     }
     fclose(out);
     uint64_t hash = XXH3_64bits(text, len);
     free(text);
     return hash;
+}
+
+void config_put_stage(const struct config *config, enum stage stage, FILE *out)
+{
+    for (size_t i = 0; i < config->modules_n; i++) {
+        const struct config_module *m = &config->modules[i];
+        if (m->module->stage == stage)
+            put_rows(out, m->name, m->module->options, m->conf, false);
+    }
 }

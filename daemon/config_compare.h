@@ -5,6 +5,8 @@
 
 #include "config.h"
 
+#include <stdio.h>
+
 enum { CONFIG_VALUE_TEXT_MAX = 160 };
 
 struct config_difference {
@@ -25,5 +27,7 @@ void config_exchange(struct config *running, struct config *next);
 
 /* Equal for configurations that mean the same, whatever their files look like. Secrets have no part in it. */
 uint64_t config_hash(const struct config *config);
+/* One stage's settings, "MODULE.NAME=VALUE" a line, without secrets and paths, which may differ between machines. */
+void config_put_stage(const struct config *config, enum stage stage, FILE *out);
 
 #endif

@@ -197,6 +197,7 @@ struct engine *engine_create(struct config *config, struct ev_loop *loop, const 
     struct engine *e = calloc(1, sizeof *e);
     assert(e);
     e->conf = config->engine;
+    e->config = config;
     e->clock = *clock;
     e->metrics = metrics_create();
     e->columns = columns_create();

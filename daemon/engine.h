@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* engine.h - the inside of the engine, shared by engine.c (the flow), batch.c (batches and tickets), partition.c
  * (take-over and hand-over), save.c (save and commit), epoch.c (transactions), erase.c (users to be forgotten),
- * lookup.c (records for the operators) and record.c.
+ * lookup.c (records for the operators), settings.c (what a group has to have in common) and record.c.
  * Modules see none of it. */
 #ifndef GAIT_ENGINE_PRIVATE_H
 #define GAIT_ENGINE_PRIVATE_H
@@ -89,6 +89,7 @@ enum engine_phase { ENGINE_RUNNING, ENGINE_DRAINING, ENGINE_STOPPED };
 
 struct engine {
     struct engine_conf conf;
+    const struct config *config;           /* borrowed; a reload changes its values in place */
     struct clock clock;
     struct metrics *metrics;
     struct columns *columns;

@@ -434,6 +434,14 @@ struct redis *redis_create(struct instance *in, const struct redis_conf *conf, c
     return r;
 }
 
+void redis_write_out(struct redis *r)
+{
+    int done = 0;
+    for (int i = 0; r->state == UP && !done && i < 100; i++) /* a few bytes; the socket does not wait */
+        if (redisBufferWrite(&r->context->c, &done) != REDIS_OK)
+            return;
+}
+
 void redis_destroy(struct redis **redis)
 {
     struct redis *r = *redis;

@@ -76,5 +76,6 @@ void redis_add(struct redis *redis, const void *bytes, size_t n);      /* borrow
 void redis_add_text(struct redis *redis, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void redis_add_key(struct redis *redis, int32_t partition, const char *kind, struct str name); /* PREFIX:{P}:KINDNAME */
 void redis_send(struct redis *redis, redis_answer *answer, void *request);
+void redis_write_out(struct redis *redis); /* at the end, when no loop runs any more: what was sent goes out */
 
 #endif

@@ -72,6 +72,7 @@ static void use_set(struct instance *in, struct rule_set *set)
         set->bands[i].alerts = metric_cell(in->metrics, "gait_alerts_total", set->bands[i].name);
     rule_set_destroy(&self->set);
     self->set = set;
+    in->content = set->hash;
     metric_set(self->m_rules, set->rules_n);
 }
 

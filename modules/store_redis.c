@@ -7,7 +7,7 @@
 //   PREFIX:{p}:erased    the same for the log of erasures; absent without one
 //   PREFIX:{p}:saves     counts the saves
 //   PREFIX:{p}:u:USER    a record (user.h), with a time to live
-//   PREFIX:meta          format of all this, number of partitions of the input topic
+//   PREFIX:meta          format of all this, number of partitions of the input topic; the settings of daemons at work
 //
 // Everything is compared inside of Redis, in the same atomic call that reads or writes: the fence must be ours, and
 // neither W nor the count of saves (a save of a tombstone moves no W) may be below what we know to be saved. If one is,
@@ -163,6 +163,7 @@ static void flow(struct instance *in, const struct flow *f)
         return;
     redis_tick(s->redis);
     store_open_tick(s);
+    store_group_tick(s);
     store_send_loads(s);
 }
 
@@ -184,6 +185,7 @@ static int open_store(struct instance *in, bool check, struct error *err)
     s->fell_back = metric_cell(in->metrics, "gait_store_fell_back_total", NULL);
     if (check)
         return 0;
+    store_group_open(s);
     s->redis = redis_create(in, &s->conf->redis, &(struct redis_owner){.self = s, .up = store_came_up});
     store_open_scripts(s);
     s->script_save = redis_script(s->redis, save_text);
@@ -196,6 +198,8 @@ static void close_store(struct instance *in)
     if (!s)
         return;
     s->closing = true;
+    if (s->redis)
+        store_group_leave(s);
     redis_destroy(&s->redis);
     store_open_end(s);
     store_load_end(s);
@@ -203,8 +207,15 @@ static void close_store(struct instance *in)
     in->self = NULL;
 }
 
+static const char *const others_choices[] = {[OTHERS_REFUSE] = "refuse", [OTHERS_ALLOW] = "allow", NULL};
+
 static const struct option store_redis_options[] = {
     REDIS_OPTIONS(struct store_redis_conf, redis),
+    {.name = "other_settings", .type = OPTION_ENUM, .offset = offsetof(struct store_redis_conf, other_settings),
+     .initial = "refuse", .choices = others_choices,
+     .help = "What to do when another daemon on these records reads events, keeps windows or rule state, or (at our "
+             "start) has a model or rules other than ours. refuse: take no partition over while it runs. allow: go on, "
+             "for a change that is rolled out daemon by daemon; records are then made partly by the old settings."},
     {.name = NULL},
 };
 
@@ -216,7 +227,7 @@ const struct module store_redis = {
     .conf_size = sizeof(struct store_redis_conf),
     .metrics = store_redis_metrics,
     .shared_metrics = redis_metrics,
-    .redis_needs = REDIS_NEEDS " get set mget hsetnx hmget incr"
+    .redis_needs = REDIS_NEEDS " get set mget hset hsetnx hmget hgetall hdel incr"
                    " :{*}:fence :{*}:at :{*}:erased :{*}:saves :{*}:u:* :meta",
     .open = open_store,
     .run = run,

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* store_redis.h - the inside of store_redis: store_redis.c (keys, save, the module), store_redis_open.c (taking
- * partitions over, renewing fences), store_redis_load.c (fetching records). */
+ * partitions over, renewing fences), store_redis_group.c (whether the group's other daemons have the same settings),
+ * store_redis_load.c (fetching records). */
 #ifndef GAIT_STORE_REDIS_H
 #define GAIT_STORE_REDIS_H
 
 #include "redis.h"
 
-enum { LOAD_USERS = 128 };
+enum { LOAD_USERS = 128, STORE_FORMAT = 1 };
 
 /* What renew and save answer. */
 enum { ANSWER_OK = 1, ANSWER_FENCED = 2, ANSWER_FELL_BACK = 3 };
 
+enum { OTHERS_REFUSE, OTHERS_ALLOW };
+
 struct store_redis_conf {
     struct redis_conf redis;
+    int other_settings;
 };
 
 /* A partition that we have opened. */
@@ -53,7 +57,10 @@ struct store_redis {
     size_t loads_in_flight;
     int script_meta, script_open, script_renew, script_save;
     bool closing;
-    char why[256];
+    char why[512];
+    char id[64];            /* of this life of this process */
+    bool admitted;          /* has taken a partition over: model and rules may change under way from now on */
+    uint64_t told_ms;       /* monotonic: when the settings were last written */
     struct metric_cell *load_time, *fell_back;
 };
 
@@ -82,6 +89,15 @@ void store_close(struct store_redis *s, const struct partition *p);
 void store_open_tick(struct store_redis *s);
 void store_came_up(void *store);
 void store_open_end(struct store_redis *s);
+
+/* ---- store_redis_group.c ---- */
+/* Key and arguments of the script behind `script_meta`: number of partitions, then who we are. */
+extern const char store_meta_text[];
+void store_group_open(struct store_redis *s);
+void store_send_meta(struct store_redis *s, bool compare, redis_answer *answer, void *request);
+bool store_group_fits(struct store_redis *s, const redisReply *reply); /* false: s->why says what differs */
+void store_group_tick(struct store_redis *s);
+void store_group_leave(struct store_redis *s);
 
 /* ---- store_redis_load.c ---- */
 void store_load(struct store_redis *s, struct batch *b);

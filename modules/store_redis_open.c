@@ -8,14 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OPEN_RETRY_MS = 2000, FORMAT = 1 };
+enum { OPEN_RETRY_MS = 2000 };
 
 static const struct str no_name = {0};
-
-static const char meta_text[] =
-    "redis.call('HSETNX', KEYS[1], 'format', ARGV[1]) "
-    "if ARGV[2] ~= '0' then redis.call('HSETNX', KEYS[1], 'partitions', ARGV[2]) end "
-    "return redis.call('HMGET', KEYS[1], 'format', 'partitions')";
 
 /* The new fence is larger than any that was ever given, even one that Redis has forgotten: it is at least the time. */
 static const char open_text[] =
@@ -81,17 +76,17 @@ static bool meta_fits(struct store_redis *s, const redisReply *reply)
 {
     int64_t format = store_number(reply->element[0]), partitions = store_number(reply->element[1]);
     int32_t ours = engine_input_partitions(s->in->engine);
-    if (format != FORMAT)
+    if (format != STORE_FORMAT)
         snprintf(s->why, sizeof s->why, "the records in Redis have format %lld, this gaitd knows %d",
-                 (long long)format, FORMAT);
+                 (long long)format, STORE_FORMAT);
     else if (ours > 0 && partitions > 0 && partitions != ours)
         snprintf(s->why, sizeof s->why,
                  "the input topic has %d partitions, but the records in Redis (%s:meta) are of %lld: "
                  "users are in other partitions now; move the records to the new partitioning, or use another prefix",
                  ours, s->conf->redis.prefix, (long long)partitions);
-    else
+    else if (store_group_fits(s, reply->element[2]))
         return true;
-    log_error(s->in->name, "refusing to read: %s", s->why);
+    log_often(LOG_ERROR, s->in->name, "refusing to read: %s", s->why);
     instance_ready(s->in, false, s->why);
     return false;
 }
@@ -110,6 +105,7 @@ static void on_meta(void *owner, void *of, enum redis_result result, const redis
         return;
     }
     instance_ready(s->in, true, NULL);
+    s->admitted = true;
     store_begin_compared(s, s->script_open, p, 1);
     redis_add_key(s->redis, p->id, "erased", no_name);
     redis_add_text(s->redis, "%lld", (long long)clock_wall_ms(s->in->clock));
@@ -123,11 +119,7 @@ static void send_openings(struct store_redis *s, bool all)
         if (o->in_flight || (!all && now < o->retry_at_ms))
             continue;
         o->in_flight = true;
-        redis_begin_script(s->redis, s->script_meta, 1);
-        redis_add_text(s->redis, "%s:meta", s->conf->redis.prefix);
-        redis_add_text(s->redis, "%d", FORMAT);
-        redis_add_text(s->redis, "%d", engine_input_partitions(s->in->engine));
-        redis_send(s->redis, on_meta, o);
+        store_send_meta(s, true, on_meta, o);
     }
 }
 
@@ -216,7 +208,7 @@ void store_open_tick(struct store_redis *s)
 
 void store_open_scripts(struct store_redis *s)
 {
-    s->script_meta = redis_script(s->redis, meta_text);
+    s->script_meta = redis_script(s->redis, store_meta_text);
     s->script_open = redis_script(s->redis, open_text);
     s->script_renew = redis_script(s->redis, renew_text);
 }

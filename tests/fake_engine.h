@@ -48,6 +48,7 @@ struct engine {
     size_t partitions_n;
     int32_t input_partitions, assigned_input_partitions; /* … as it was known at the last assignment */
     int32_t erased;
+    const char *settings, *settings_content;
     /* answers */
     struct fake_load loads[FAKE_LOADS];
     size_t loads_n;
@@ -184,6 +185,11 @@ int32_t engine_input_partitions(const struct engine *engine)
     return engine->input_partitions;
 }
 
+char *engine_settings(struct engine *engine, bool content)
+{
+    return strdup(content ? engine->settings_content : engine->settings);
+}
+
 /* ---- building --------------------------------------------------------------------------------------------------- */
 
 static inline int64_t fake_wall_ms(void *self)
@@ -272,6 +278,8 @@ static inline struct engine *fake_new(const struct module *module)
         .columns = e->columns,
     };
     e->ready = true;
+    e->settings = "window.rolling.ring=28\n";
+    e->settings_content = "window.rolling.ring=28\nmodel=01\nrules=02\n";
     log_setup(LOG_ERROR, LOG_FORMAT_TEXT);
     fake_defaults(e);
     return e;

@@ -253,6 +253,76 @@ static void test_another_number_of_partitions_is_refused(void **state)
     assert_true(s->e->ready);
 }
 
+/* ---- the group's other daemons ---------------------------------------------------------------------------------- */
+
+static struct engine *refused_start(struct storing *s, const char *settings, const char *content, const char *why)
+{
+    struct engine *e = new_store(s);
+    e->settings = settings;
+    e->settings_content = content;
+    struct partition *p = fake_partition(e, 9);
+    fake_flow(e, FLOW_OPEN, p, 0);
+    server_until(s->server, e, !e->ready && strstr(e->not_ready_why, "other settings"));
+    if (!strstr(e->not_ready_why, why))
+        fail_msg("%s", e->not_ready_why);
+    assert_int_equal(e->opened, 0);
+    return e;
+}
+
+static void test_another_model_is_refused_until_all_have_it(void **state)
+{
+    struct storing *s = *state;
+    const char *ring = "window.rolling.ring=28\n", *next = "window.rolling.ring=28\nmodel=03\nrules=02\n";
+    begin(s, NULL);
+    struct engine *other = refused_start(s, ring, next, "; model is 01 there, 03 here");
+    assert_null(strstr(other->not_ready_why, "rules"));
+    s->e->settings_content = next; /* the one at work gets the model too, by a reload, and tells so */
+    s->e->skip_ns += 6000000000;
+    server_until(s->server, s->e, strstr(server_say(s->server, "HVALS gait:meta"), "model=03"));
+    other->skip_ns += 3000000000;
+    server_until(s->server, other, other->opened == 1);
+    assert_true(other->ready);
+    fake_free(other);
+}
+
+static void test_other_windows_are_refused_while_their_daemon_runs(void **state)
+{
+    struct storing *s = *state;
+    const char *ring = "window.rolling.ring=56\n", *all = "window.rolling.ring=56\nmodel=01\nrules=02\n";
+    begin(s, NULL);
+    struct engine *other = refused_start(s, ring, all, "; window.rolling.ring is 28 there, 56 here");
+    assert_true(save(s, "anna", "one", 10));
+    fake_free(s->e); /* ended in order: nobody waits for its word to become old */
+    s->e = NULL;
+    other->skip_ns += 3000000000;
+    server_until(s->server, other, other->opened == 1);
+    fake_free(other);
+}
+
+static void test_silent_daemon_is_taken_for_gone(void **state)
+{
+    struct storing *s = *state;
+    const char *ring = "window.rolling.ring=56\n";
+    begin(s, NULL);
+    struct engine *other = refused_start(s, ring, ring, "model is 01 there, not set here");
+    other->wall_ms = clock_system.wall_ms(NULL) + 16000;
+    other->skip_ns += 3000000000;
+    server_until(s->server, other, other->opened == 1);
+    fake_free(other);
+}
+
+static void test_other_settings_are_allowed_on_request(void **state)
+{
+    struct storing *s = *state;
+    begin(s, NULL);
+    struct engine *other = new_store(s);
+    other->settings = other->settings_content = "window.rolling.ring=56\n";
+    const int allow = 1;
+    memcpy(fake_option(other, "other_settings"), &allow, sizeof allow);
+    open_partition(s, other, 9);
+    fake_free(other);
+}
+
 /* ---- Redis loses data ------------------------------------------------------------------------------------------ */
 
 static void test_w_fell_back(void **state)
@@ -450,6 +520,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fences_grow_even_when_forgotten, setup, teardown),
         cmocka_unit_test_setup_teardown(test_closed_while_opening, setup, teardown),
         cmocka_unit_test_setup_teardown(test_another_number_of_partitions_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_model_is_refused_until_all_have_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_other_windows_are_refused_while_their_daemon_runs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silent_daemon_is_taken_for_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_other_settings_are_allowed_on_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_w_fell_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_w_fell_back_seen_by_a_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flushall, setup, teardown),

@@ -45,6 +45,7 @@ struct instance {
     bool exactly_once;       /* set before open: the configuration asks for engine.delivery: exactly_once */
     bool transactional;      /* sink: set by open when its outputs become visible only by `commit` */
     bool busy;               /* set by instance_busy() */
+    uint64_t content;        /* rule: set by open and at every swap, a hash of the rules; 0 = none */
     const char *input;       /* source: set by open, what it reads (the topic's or file's name), for dead letters */
 };
 
@@ -224,6 +225,9 @@ void partition_lost(struct engine *engine, int32_t id);    /* somebody else has 
  * refuses another number than that of the records it holds, since users are then in other partitions. 0 = not known. */
 void engine_input_partitions_set(struct engine *engine, int32_t partitions);
 int32_t engine_input_partitions(const struct engine *engine);
+/* What of the configuration makes records what they are, "NAME=VALUE" a line: two daemons of a group in which it
+ * differs would make different ones. With `content` also which model and rules are at work (model=, rules=). To be freed. */
+char *engine_settings(struct engine *engine, bool content);
 /* A file came to its end: drain and stop. Not `whole`: some of it could not be read, as the exit status will tell. */
 void engine_input_ended(struct engine *engine, bool whole);
 /* Forget `user` in `partition`: events of erased_ms or older are not contained in the record any more and are refused

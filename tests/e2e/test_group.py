@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """test_group.py - several daemons in one consumer group with one Redis: partitions and users move between them, and
 nobody notices in the scores."""
+import copy
+
 import servers
 import shop
 
@@ -77,3 +79,25 @@ def test_killed_daemon_is_replaced(kafka, redis, gaitd, model, name, tmp_path):
     second.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
     assert second.terminate(5) == 0
     check_all(kafka, name, tmp_path, model, events)
+
+
+def test_other_windows_are_refused_while_a_daemon_runs(kafka, redis, gaitd, model, name):
+    kafka.create_topic(f"{name}.clicks")
+    events = shop.clicks(2000, 100)
+    settings = config(kafka, redis, name, model)
+    changed = copy.deepcopy(settings)
+    changed["window"] = {"rolling": {"ring": 14}}
+    first = gaitd(settings).start()
+    kafka.produce(f"{name}.clicks", events[:1000])
+    first.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    second = gaitd(changed).start(ready=False)
+    servers.wait_until(lambda: "window.rolling.ring is 28 there, 14 here" in second.log_text(), 30, "what differs", second)
+    servers.wait_until(lambda: second.metric("gait_ready") == 0, 30, "not ready", second)
+    assert second.metric("gait_events_total") == 0
+    kafka.produce(f"{name}.clicks", events[1000:])
+    assert first.terminate(10) == 0  # the last one with the old settings: now the new ones hold
+    second.wait_ready()
+    second.wait_committed(kafka, f"{name}.group", f"{name}.clicks")
+    found = scores_once(kafka, name)
+    assert set(found) == {(p, o) for p, end in kafka.ends(f"{name}.clicks").items() for o in range(end)}
+    assert second.terminate(5) == 0
