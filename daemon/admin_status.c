@@ -259,6 +259,9 @@ static json_t *prequential_json(const struct engine *e)
     json_object_set_new(json, "log_loss", admin_number(n > 0 ? loss / n : NAN));
     double ranks = metrics_sum(e->metrics, "gait_model_reciprocal_ranks_total");
     json_object_set_new(json, "reciprocal_rank", admin_number(n > 0 ? ranks / n : NAN));
+    double intents = metrics_sum(e->metrics, "gait_model_intents_total");
+    double squares = metrics_sum(e->metrics, "gait_model_intent_squares_total");
+    json_object_set_new(json, "intent_brier", admin_number(intents > 0 ? squares / intents : NAN));
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         double hits = n > 0 ? metric_cell(e->metrics, "gait_model_hits_total", at[i])->value : 0;
         json_object_set_new(recall, at[i], admin_number(n > 0 ? hits / n : NAN));

@@ -351,8 +351,11 @@ static void promote(struct instance *in)
     struct model *place = model_load(lstm_path(stage), NULL);
     bool settled = place && place->id == lstm_at_work(stage)->model->id;
     model_destroy(&place);
-    if (!settled)
-        return; /* somebody is putting another model in place just now: the comparison will begin anew */
+    if (!settled) { /* somebody is putting another model in place just now: the comparison will begin anew */
+        log_often(LOG_WARNING, in->name, "the model at work is not the one at %s: waiting with the promotion",
+                  lstm_path(stage));
+        return;
+    }
     char before[sizeof self->replaced], now[sizeof self->promoted];
     snprintf(before, sizeof before, "%s", model_id(lstm_at_work(stage)->model));
     snprintf(now, sizeof now, "%s", model_id(self->at_work.model));
@@ -384,7 +387,8 @@ static void decide(struct instance *in)
                    model_id(lstm_at_work(engine_instance(in->engine, STAGE_MODEL))->model), test->mean, test->n,
                    sequential_test_p(test));
     }
-    if (self->state == CHALLENGER_BETTER && conf->promote == PROMOTE_AUTO && !self->why)
+    if (self->state == CHALLENGER_BETTER && conf->promote == PROMOTE_AUTO && !self->why &&
+        self->ticks % WATCH_TICKS == 0)
         promote(in);
 }
 

@@ -7,6 +7,7 @@
 //   hidden_before ─► softmax ─► −ln p(this event's category)     how surprising this event was
 //
 // Owns scratch for one block of events; everything else is the batch's or the model stage's.
+#include "score_outcome.h"
 #include "score_rank.h"
 
 #include "gait/lstm.h"
@@ -30,6 +31,9 @@ struct self {
     size_t hidden_cap, logits_cap;
     float intent[BLOCK_MAX];
     uint32_t events[BLOCK_MAX];         /* of the block */
+    struct score_outcomes *outcomes;
+    uint64_t outcomes_model;            /* id of the model whose predictions wait there */
+    struct metric_cell *m_intents, *m_squares;
     struct metric_cell *m_predictions, *m_log_loss, *m_reciprocal, *m_recall[SCORE_RECALLS];
 };
 
@@ -205,6 +209,29 @@ static void score_before(struct instance *in, const struct lstm *l, struct batch
     }
 }
 
+/* Whether those who were said to buy did. */
+static void watch_outcomes(struct self *self, const struct batch *b)
+{
+    const struct model *m = b->model;
+    if (self->outcomes_model != m->id)
+        memset(self->outcomes, 0, sizeof *self->outcomes);
+    self->outcomes_model = m->id;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct event *event = &b->events[i];
+        float p;
+        bool bought;
+        if (event->verdict != EVENT_OK || event->silent)
+            continue;
+        uint64_t hash = event->record->hash;
+        if (score_outcome_event(self->outcomes, hash, event->ts_ms, event->type == EVENT_PURCHASE, &p, &bought)) {
+            metric_add(self->m_intents, 1);
+            metric_add(self->m_squares, ((double)p - bought) * ((double)p - bought));
+        }
+        if (b->scores[i].publish)
+            score_outcome_predict(self->outcomes, hash, event->ts_ms, m->intent_horizon_ms, b->scores[i].intent);
+    }
+}
+
 /* ---- the module ------------------------------------------------------------------------------------------------- */
 
 static void interest_run(struct instance *in, struct batch *b)
@@ -222,6 +249,8 @@ static void interest_run(struct instance *in, struct batch *b)
     if (m->interest >= 0)
         score_before(in, l, b);
     score_after(in, l, b);
+    if (m->intent >= 0)
+        watch_outcomes(in->self, b);
 }
 
 static void interest_close(struct instance *in)
@@ -231,6 +260,7 @@ static void interest_close(struct instance *in)
         return;
     free(self->hidden);
     free(self->logits);
+    free(self->outcomes);
     free(self);
     in->self = NULL;
 }
@@ -244,6 +274,11 @@ static const struct metric interest_metrics[] = {
      "Sum of 1 / rank of what came true over those; divided by their number it is the mean reciprocal rank."},
     {"gait_model_hits_total", METRIC_COUNTER, "k",
      "Of those, how many had the truth among the k likeliest; divided by their number it is recall@k."},
+    {"gait_model_intents_total", METRIC_COUNTER, NULL,
+     "Predictions of intent, of a sample of users, whose horizon is over."},
+    {"gait_model_intent_squares_total", METRIC_COUNTER, NULL,
+     "Sum of (p - outcome)² over those, the outcome being 1 for a purchase within the horizon; divided by their number it "
+     "is the Brier score."},
     {NULL, 0, NULL, NULL},
 };
 
@@ -253,6 +288,10 @@ static int interest_open(struct instance *in, bool check, struct error *err)
     (void)err;
     struct self *self = in->self = calloc(1, sizeof *self);
     assert(self);
+    self->outcomes = calloc(1, sizeof *self->outcomes);
+    assert(self->outcomes);
+    self->m_intents = metric_cell(in->metrics, "gait_model_intents_total", NULL);
+    self->m_squares = metric_cell(in->metrics, "gait_model_intent_squares_total", NULL);
     self->m_predictions = metric_cell(in->metrics, "gait_model_predictions_total", NULL);
     self->m_log_loss = metric_cell(in->metrics, "gait_model_log_loss_total", NULL);
     self->m_reciprocal = metric_cell(in->metrics, "gait_model_reciprocal_ranks_total", NULL);
