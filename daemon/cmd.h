@@ -8,6 +8,7 @@ int cmd_check(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_gen(int argc, char **argv);
+int cmd_label(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_options(int argc, char **argv);
 int cmd_retrain(int argc, char **argv);

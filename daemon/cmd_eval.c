@@ -25,7 +25,7 @@ static void print_usage(FILE *out)
           "                        baselines count them; without it baselines count as they go, after each prediction\n"
           "  --target NAME         item, category, intent or label:NAME (the model's first head)\n"
           "  --sequence KIND       user or session (as the model was trained)\n"
-          "  --labels FILE         for label:NAME\n"
+          "  --labels FILE,...     for label:NAME\n"
           "  --purchase TYPE       the event type that intent looks for (purchase)\n"
           "  -c, --config FILE     the daemon's configuration (defaults)\n"
           "  --threads N           (1)\n"

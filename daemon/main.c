@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"top", cmd_top, "watch a running daemon in the terminal"},
     {"tail", cmd_tail, "follow scores and alerts as they come"},
     {"gen", cmd_gen, "generate the clicks of a believable shop, fraud included"},
+    {"label", cmd_label, "say what became of each event: labels for training (churn, returns, abandoned carts)"},
     {"train", cmd_train, "train a model on a shop's history"},
     {"eval", cmd_eval, "say how good a model is on events it has not seen"},
     {"retrain", cmd_retrain, "train a model like the one in place and put it into shadow"},

@@ -254,6 +254,26 @@ static void put_head(struct writer *w, const struct event *event)
     put_position(w, event);
 }
 
+/* {"churn":0.12}: only where the model has such heads, so that readers of others see no new field. */
+static void put_labels(struct writer *w, const struct batch *b, uint32_t event)
+{
+    bool any = false;
+    for (uint32_t h = 0; b->model && h < b->model->heads_n; h++) {
+        if (!model_head_is_label(&b->model->heads[h]))
+            continue;
+        if (any)
+            PUT(w, ",");
+        else
+            PUT(w, ",\"labels\":{");
+        put_quoted(w, str_of(b->model->heads[h].name));
+        PUT(w, ":");
+        put_number(w, (double)b->scores[event].labels[h], SCORE_DECIMALS);
+        any = true;
+    }
+    if (any)
+        PUT(w, "}");
+}
+
 size_t output_score(const struct batch *b, uint32_t event, char *buf, size_t cap)
 {
     struct writer w = {.at = buf, .end = buf + cap};
@@ -264,6 +284,7 @@ size_t output_score(const struct batch *b, uint32_t event, char *buf, size_t cap
     put_interests(&w, b, event);
     PUT(&w, ",\"intent\":");
     put_number(&w, (double)score->intent, SCORE_DECIMALS);
+    put_labels(&w, b, event);
     PUT(&w, ",\"model\":");
     if (b->model)
         put_quoted(&w, str_of(model_id(b->model)));

@@ -88,9 +88,10 @@ void train_target_next(struct train_target *t, const struct train_set *s, enum m
  * Nothing after `until_ms` is looked at. */
 void train_target_intent(struct train_target *t, const struct train_set *s, const char *type, int64_t horizon_ms,
                          int64_t until_ms);
-/* Labels of a file: lines "user,label" or "user,label,unix ms" after a header whose second name is `name`. A label
- * belongs to the user's last event at or before its time. -1 with a text. */
-int train_target_labels(struct train_target *t, const struct train_set *s, const char *path, const char *name,
+/* Labels of a file: lines "user,label", "user,label,unix ms" or "user,label,unix ms,known" after a header whose second
+ * name is `name`. A label belongs to the user's last event at or before its time, and was known then, or at `known` if
+ * that is later. Of several files, with commas, the one with that header is read. -1 with a text. */
+int train_target_labels(struct train_target *t, const struct train_set *s, const char *paths, const char *name,
                         uint64_t *unknown_users, struct error *err);
 
 #endif

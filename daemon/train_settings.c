@@ -23,23 +23,34 @@ static void __attribute__((format(printf, 3, 4))) put(json_t *to, const char *na
     json_object_set_new(to, name, json_string(text));
 }
 
-/* The file's content, not its name. */
-static int put_file(json_t *to, const char *name, const char *path, struct error *err)
+/* The content, not the name. */
+static int add_file(const char *name, const char *path, uint64_t *hash, struct error *err)
 {
-    if (!path) {
-        put(to, name, "none");
-        return 0;
-    }
     FILE *in = fopen(path, "re");
     if (!in)
         return error_set(err, "%s: %s: %s", name, path, strerror(errno));
     char block[16384];
-    uint64_t hash = 0;
     for (size_t n; (n = fread(block, 1, sizeof block, in)) > 0;)
-        hash = XXH3_64bits_withSeed(block, n, hash);
+        *hash = XXH3_64bits_withSeed(block, n, *hash);
     fclose(in);
-    put(to, name, "file of hash %016" PRIx64, hash);
     return 0;
+}
+
+/* Of one or, with commas, several; NULL = none. */
+static int put_files(json_t *to, const char *name, const char *paths, struct error *err)
+{
+    char *all = strdup(paths ? paths : ""), *rest = paths ? all : NULL;
+    uint64_t hash = 0;
+    int rc = 0;
+    assert(all);
+    for (char *path; rc == 0 && (path = strsep(&rest, ",")) != NULL;)
+        rc = add_file(name, path, &hash, err);
+    if (paths)
+        put(to, name, "of hash %016" PRIx64, hash);
+    else
+        put(to, name, "none");
+    free(all);
+    return rc;
 }
 
 static void put_lists(json_t *to, const struct train_job *job, const struct train_set *s)
@@ -101,7 +112,7 @@ json_t *train_settings(const struct train_job *job, const struct train_set *s, s
     put(to, "--samples", "%u", job->samples);
     put(to, "--threads", "%u", l->threads);
     put(to, "--seed", "%" PRIu64, l->seed);
-    if (put_file(to, "--labels", job->labels, err) == 0 && put_file(to, "--catalogue", job->catalogue, err) == 0)
+    if (put_files(to, "--labels", job->labels, err) == 0 && put_files(to, "--catalogue", job->catalogue, err) == 0)
         return to;
     json_decref(to);
     return NULL;

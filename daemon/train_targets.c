@@ -87,32 +87,48 @@ void train_target_intent(struct train_target *t, const struct train_set *s, cons
 
 /* ---- labels from a file ----------------------------------------------------------------------------------------- */
 
-/* The user's last event at or before ts_ms; −1 = none. `last` lists each user's events, see below. */
+/* The user's last event at or before ts_ms; −1 = none. order[first[user] … first[user + 1]) are theirs by time. */
 static int64_t event_before(const struct train_set *s, const size_t *order, const size_t *first, uint32_t user,
                             int64_t ts_ms)
 {
-    int64_t found = -1;
-    for (size_t k = first[user]; k < first[user + 1] && s->ts_ms[order[k]] <= ts_ms; k++)
-        found = (int64_t)order[k];
-    return found;
+    size_t low = first[user], high = first[user + 1];
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (s->ts_ms[order[middle]] <= ts_ms)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low > first[user] ? (int64_t)order[low - 1] : -1;
+}
+
+/* A time in the text's column; `missing` when there is none. */
+static int read_time(const char *text, int64_t missing, int64_t *ms, struct error *err)
+{
+    char *end = NULL;
+    errno = 0;
+    *ms = text && *text ? strtoll(text, &end, 10) : missing;
+    if (end && (errno || *end))
+        return error_set(err, "the time is '%s'; it has to be Unix time in milliseconds", text);
+    return 0;
 }
 
 static int read_line(struct train_target *t, const struct train_set *s, const size_t *order, const size_t *first,
                      char *line, uint64_t *unknown_users, struct error *err)
 {
-    char *rest = line, *user = strsep(&rest, ","), *label = strsep(&rest, ","), *when = strsep(&rest, ","), *end;
+    char *rest = line, *user = strsep(&rest, ","), *label = strsep(&rest, ","), *when = strsep(&rest, ","),
+         *since = strsep(&rest, ",");
+    int64_t ts_ms, known_ms;
     if (!label || (strcmp(label, "0") != 0 && strcmp(label, "1") != 0))
         return error_set(err, "the label is '%s'; it has to be 0 or 1", label ? label : "");
-    errno = 0;
-    int64_t ts_ms = when && *when ? strtoll(when, &end, 10) : INT64_MAX;
-    if (when && *when && (errno || *end))
-        return error_set(err, "the time is '%s'; it has to be Unix time in milliseconds", when);
+    if (read_time(when, INT64_MAX, &ts_ms, err) < 0 || read_time(since, INT64_MIN, &known_ms, err) < 0)
+        return -1;
     uint32_t id = train_names_find(&s->users, str_of(user));
     int64_t event = id ? event_before(s, order, first, id, ts_ms) : -1;
     if (event < 0)
         ++*unknown_users;
     else
-        set(t, (size_t)event, *label - '0', s->ts_ms[event]);
+        set(t, (size_t)event, *label - '0', known_ms > s->ts_ms[event] ? known_ms : s->ts_ms[event]);
     return 0;
 }
 
@@ -136,12 +152,43 @@ static int read_lines(struct train_target *t, const struct train_set *s, FILE *i
     return ferror(in) ? error_set(err, "cannot be read") : 0;
 }
 
-int train_target_labels(struct train_target *t, const struct train_set *s, const char *path, const char *name,
+/* The file of the list, by commas, whose header names the label, or else the last one. *path is the caller's to free. */
+static FILE *open_labels(const char *list, const char *name, char **path, struct error *err)
+{
+    char *all = strdup(list), *rest = all, line[8192];
+    FILE *found = NULL;
+    int failed = 0;
+    assert(all);
+    *path = NULL;
+    for (char *part; !found && !failed && (part = strsep(&rest, ",")) != NULL;) {
+        FILE *in = fopen(part, "re");
+        if (!in) {
+            failed = error_set(err, "%s: %s", part, strerror(errno));
+            break;
+        }
+        char *second = fgets(line, sizeof line, in) ? strchr(line, ',') : NULL;
+        size_t n = second ? strcspn(second + 1, ",\r\n") : 0;
+        bool named = second && n == strlen(name) && memcmp(second + 1, name, n) == 0;
+        if (named || !rest) { /* the last one will say what its header has instead */
+            rewind(in);
+            found = in;
+            *path = strdup(part);
+            assert(*path);
+        } else {
+            fclose(in);
+        }
+    }
+    free(all);
+    return found;
+}
+
+int train_target_labels(struct train_target *t, const struct train_set *s, const char *paths, const char *name,
                         uint64_t *unknown_users, struct error *err)
 {
-    FILE *in = fopen(path, "re");
+    char *path;
+    FILE *in = open_labels(paths, name, &path, err);
     if (!in)
-        return error_set(err, "%s: %s", path, strerror(errno));
+        return -1;
     size_t *order = malloc((s->n + 1) * sizeof *order), *first = calloc(s->users.n + 2, sizeof *first);
     assert(order && first);
     for (size_t i = 0; i < s->n; i++) {
@@ -155,7 +202,7 @@ int train_target_labels(struct train_target *t, const struct train_set *s, const
     int rc = read_lines(t, s, in, name, order, first, unknown_users, err);
     if (rc < 0)
         error_prefix(err, "%s", path);
-    free(order), free(first);
+    free(order), free(first), free(path);
     fclose(in);
     return rc;
 }

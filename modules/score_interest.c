@@ -3,7 +3,7 @@
 // categories), intent, and surprise, and measures the model as it goes: each event was predicted before it was seen.
 //
 //   hidden        ─► head · h + b ─► softmax ─► top k            what they will look at next
-//   hidden        ─► sigmoid                                     whether they will buy within the horizon
+//   hidden        ─► sigmoid                                     whether they will buy within the horizon; labels
 //   hidden_before ─► softmax ─► −ln p(this event's category)     how surprising this event was
 //
 // Owns scratch for one block of events; everything else is the batch's or the model stage's.
@@ -29,7 +29,7 @@ struct conf {
 struct self {
     float *hidden, *logits;             /* [BLOCK_MAX × hidden_cap], [logits_cap] */
     size_t hidden_cap, logits_cap;
-    float intent[BLOCK_MAX];
+    float intent[BLOCK_MAX];            /* of a head with one answer */
     uint32_t events[BLOCK_MAX];         /* of the block */
     struct score_outcomes *outcomes;
     uint64_t outcomes_model;            /* id of the model whose predictions wait there */
@@ -155,6 +155,20 @@ static void score_intent(struct instance *in, const struct lstm *l, struct batch
         b->scores[self->events[row]].intent = self->intent[row];
 }
 
+/* Heads learned from label files: churn, abandoned carts and the like. */
+static void score_labels(struct instance *in, const struct lstm *l, struct batch *b, uint32_t n)
+{
+    struct self *self = in->self;
+    for (uint32_t h = 0; h < l->model->heads_n; h++) {
+        if (!model_head_is_label(&l->model->heads[h]))
+            continue;
+        lstm_head(l, h, n, self->hidden, self->intent);
+        l->kernel->sigmoid(self->intent, n);
+        for (uint32_t row = 0; row < n; row++)
+            b->scores[self->events[row]].labels[h] = self->intent[row];
+    }
+}
+
 static void score_after(struct instance *in, const struct lstm *l, struct batch *b)
 {
     struct self *self = in->self;
@@ -172,6 +186,7 @@ static void score_after(struct instance *in, const struct lstm *l, struct batch 
             score_interests(in, l, b, n);
         if (m->intent >= 0)
             score_intent(in, l, b, n);
+        score_labels(in, l, b, n);
     }
 }
 

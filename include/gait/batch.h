@@ -11,7 +11,7 @@
 #include "gait/arena.h"
 #include "gait/event.h"
 
-enum { SCORE_TOP_MAX = 32, ALERT_SYMBOLS_MAX = 24 };
+enum { SCORE_TOP_MAX = 32, SCORE_LABELS_MAX = 8 /* MODEL_HEADS_MAX */, ALERT_SYMBOLS_MAX = 24 };
 
 /* What score_ says after one event. Ids index the model's category vocabulary. */
 struct score {
@@ -20,6 +20,7 @@ struct score {
     uint8_t n;            /* entries in top */
     float intent;         /* 0..1: will buy within the horizon; NaN when the model has no such head */
     float surprise;       /* -ln p(this event's category) as predicted before it; NaN when not known */
+    float labels[SCORE_LABELS_MAX]; /* 0..1 of each of the model's heads with a target label:NAME, by head */
     uint32_t top_id[SCORE_TOP_MAX];
     float top_p[SCORE_TOP_MAX]; /* descending */
 };

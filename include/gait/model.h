@@ -119,6 +119,10 @@ static inline const char *model_id(const struct model *m)
 {
     return m->id_text;
 }
+static inline bool model_head_is_label(const struct model_head *head)
+{
+    return head->kind == MODEL_SIGMOID && strncmp(head->target, "label:", 6) == 0;
+}
 /* Name of an id in score.top_id; the JSON one is quoted and escaped, ready to be copied into a message. */
 static inline struct str model_category_name(const struct model *m, uint32_t id)
 {

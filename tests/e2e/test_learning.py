@@ -139,3 +139,48 @@ def test_where_the_model_goes_is_looked_at_first(history, tmp_path):
         assert done.returncode == 1 and "--out" in done.stderr and because in done.stderr
         assert "events" not in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- more signals from the same state -------------------------------------------------------------------------------
+
+@pytest.fixture(scope="session")
+def fortnight(tmp_path_factory):
+    """The shop of README's worked examples."""
+    path = tmp_path_factory.mktemp("fortnight") / "shop.jsonl"
+    subprocess.run([shop.GAITD, "gen", "--users", "400", "--events", "40000", "--days", "14", "--seed", "3", "--out", path],
+                   check=True)
+    return path
+
+
+@pytest.mark.parametrize("name,option,time,least", [
+    ("churn", "--churn", "2d", 0.53), ("returns", "--returns", "1d", 0.55), ("abandon", "--abandon", "1h", 0.52),
+])
+def test_a_worked_example_of_each_label(fortnight, tmp_path, name, option, time, least):
+    """Labels from the events, a model from both, its figures; then the daemon says the label in every score."""
+    labels, model = tmp_path / f"{name}.csv", tmp_path / "m.safetensors"
+    tool("label", option, time, "--events", fortnight, "--out", labels)
+    tool("train", "--target", f"category,label:{name}", "--labels", labels, "--events", fortnight, "--valid", "0.35",
+         "--layers", "24", "--epochs", "8", "--no-refit", "--out", model)
+    figures = json.loads(tool("model", "show", model).split("metrics")[1].strip().splitlines()[0])[name]
+    assert figures["predictions"] > 500
+    assert figures["roc_auc"] > least, figures
+    assert figures["log_loss"] < figures["baselines"]["popularity"]["log_loss"] * 1.05
+    again = json.loads(tool("eval", "--model", model, "--events", fortnight, "--target", f"label:{name}", "--labels", labels,
+                            "--no-intervals", "--json"))
+    assert again["predictions"] > figures["predictions"]
+    (tmp_path / "gaitd.yaml").write_text(json.dumps({
+        "source": {"file": {"paths": str(fortnight)}}, "store": {"memory": {}}, "model": {"lstm": {"path": str(model)}},
+        "score": {"interest": {}}, "sink": {"file": {"scores": str(tmp_path / "scores.jsonl")}}}))
+    tool("run", "-c", tmp_path / "gaitd.yaml")
+    said = [json.loads(line)["labels"] for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert len(said) > 10000 and all(list(s) == [name] and 0 <= s[name] <= 1 for s in said)
+    assert len({s[name] for s in said}) > 1000
+
+
+def test_wrong_labels_are_named(fortnight, tmp_path):
+    assert "--churn, --returns or --abandon" in tool("label", "--events", fortnight, ok=False)
+    assert "one of" in tool("label", "--churn", "1d", "--abandon", "1h", "--events", fortnight, ok=False)
+    assert "--churn" in tool("label", "--churn", "5 parsecs", "--events", fortnight, ok=False)
+    assert "no name" in tool("label", "--churn", "1d", "--name", "a,b", "--events", fortnight, ok=False)
+    assert "shop.jsonl" in tool("train", "--target", "label:churn", "--labels", fortnight, "--events", fortnight, "--out",
+                                tmp_path / "m", ok=False)
