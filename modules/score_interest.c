@@ -292,8 +292,8 @@ static const struct metric interest_metrics[] = {
     {"gait_model_intents_total", METRIC_COUNTER, NULL,
      "Predictions of intent, of a sample of users, whose horizon is over."},
     {"gait_model_intent_squares_total", METRIC_COUNTER, NULL,
-     "Sum of (p - outcome)² over those, the outcome being 1 for a purchase within the horizon; divided by their number it "
-     "is the Brier score."},
+     "Sum of (p - outcome)² over those, the outcome being 1 for a purchase within the horizon; divided by their "
+     "number it is the Brier score."},
     {NULL, 0, NULL, NULL},
 };
 
