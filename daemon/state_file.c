@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct state_file {
     XXH3_state_t *sum;
     uint64_t records;
     char *path, *temporary; /* writing: the name is given when all is there */
+    int fd;                 /* … and on the disk; the same file as gz, -1 = not writing */
     bool finished;
 };
 
@@ -28,6 +30,7 @@ static struct state_file *make(const char *path)
     struct state_file *f = calloc(1, sizeof *f);
     size_t cap = strlen(path) + 8;
     assert(f);
+    f->fd = -1;
     f->sum = XXH3_createState();
     f->path = strdup(path);
     f->temporary = malloc(cap);
@@ -44,6 +47,8 @@ void state_file_destroy(struct state_file **file)
         return;
     if (f->gz)
         gzclose(f->gz);
+    if (f->fd >= 0)
+        close(f->fd);
     if (!f->finished)
         unlink(f->temporary);
     XXH3_freeState(f->sum);
@@ -68,7 +73,9 @@ static int put(struct state_file *f, const void *bytes, size_t n, struct error *
 struct state_file *state_file_create(const char *path, int32_t partitions, struct error *err)
 {
     struct state_file *f = make(path);
-    f->gz = gzopen(f->temporary, "wb6");
+    f->fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); /* it is all about people */
+    int own = f->fd >= 0 ? fcntl(f->fd, F_DUPFD_CLOEXEC, 0) : -1;
+    f->gz = own >= 0 ? gzdopen(own, "wb6") : NULL;
     if (!f->gz) {
         error_set(err, "%s: %s", f->temporary, strerror(errno));
         state_file_destroy(&f);
@@ -105,7 +112,7 @@ int state_file_finish(struct state_file *f, uint64_t *records, struct error *err
         return -1;
     int code = gzclose(f->gz);
     f->gz = NULL;
-    if (code != Z_OK || rename(f->temporary, f->path) < 0)
+    if (code != Z_OK || fsync(f->fd) < 0 || rename(f->temporary, f->path) < 0)
         return error_set(err, "%s: %s", f->path, strerror(errno));
     f->finished = true;
     *records = f->records;

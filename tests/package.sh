@@ -48,6 +48,7 @@ check 'the installed files are not these' "$(diff <(cd "$work/tree" && find . -t
 ./opt/gait/share/gait/presets/snowplow.yaml
 ./opt/gait/share/gait/schema/alert.json
 ./opt/gait/share/gait/schema/dead.json
+./opt/gait/share/gait/schema/erased.json
 ./opt/gait/share/gait/schema/event.json
 ./opt/gait/share/gait/schema/score.json
 ./opt/gait/share/man/man5/gaitd.conf.5

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 
+import jsonschema_rs
+
 import servers
 
 GAITD = os.environ.get("GAITD", str(servers.BUILD / "gaitd"))
@@ -66,3 +68,12 @@ def by_user(scores):
     for score in scores:
         users.setdefault(score["user"], []).append(without_place(score))
     return users
+
+
+def check_schema(name, documents):
+    """Each document is what conf/schema/NAME.json says."""
+    schema = json.loads((servers.ROOT / "conf" / "schema" / f"{name}.json").read_text())
+    validator = jsonschema_rs.validator_for(schema)
+    for document in documents:
+        errors = [error.message for error in validator.iter_errors(document)]
+        assert not errors, (document, errors)

@@ -51,6 +51,7 @@ def test_an_erased_user_is_gone_and_stays_gone(kafka, redis, gaitd, model, name)
     client = redis.client()
     servers.wait_until(lambda: client.exists(f"{name}:user:anna"), what="the hash of anna", alive=daemon)
     receipts = [json.loads(line) for line in tool("user", "erase", "anna", "-c", daemon.config).splitlines()]
+    shop.check_schema("erased", receipts)
     assert sorted(r["partition"] for r in receipts) == [0, 1, 2]
     assert all(r["user"] == "anna" and r["partitions"] == 3 and r["offset"] == 0 for r in receipts)
     assert not client.exists(f"{name}:user:anna")
