@@ -31,6 +31,10 @@ static void print_usage(FILE *out)
           "  --threads N           (1)\n"
           "  --json                one JSON object: shares between 0 and 1, \"interval\" with 95 % bounds over\n"
           "                        resampled sequences, \"baselines\"\n"
+          "  --by FIELD            also for each group of events: type, category, item, country, campaign, page, currency;\n"
+          "                        with disparate impact ratio and equalised-odds gap\n"
+          "  --fair-bound X        warn where a ratio is below X or a gap above 1 - X (0.8)\n"
+          "  --select-at P         with --by, a label counts as given from this probability on (0.5)\n"
           "  --no-intervals        leave out the intervals (faster)\n"
           "  --ranks FILE          the rank of each answer (item, category), a line each; ties counted half\n"
           "  -h, --help            print this text\n\n"
@@ -48,6 +52,24 @@ static int add(const char **list, size_t *n, const char *path, struct error *err
         return error_set(err, "more than %d files", TRAIN_FILES_MAX);
     list[(*n)++] = path;
     return 0;
+}
+
+static int set_share(double *share, const char *name, const char *value, struct error *err)
+{
+    if (value_real(value, share, err) < 0)
+        return error_prefix(err, "--%s", name);
+    return *share >= 0 && *share <= 1 ? 0 : error_set(err, "--%s: %s is not within 0 and 1", name, value);
+}
+
+static int set_by(struct eval_job *job, const char *value, struct error *err)
+{
+    for (int f = 0; f < MODEL_FIELDS; f++)
+        if (strcmp(value, model_field_name((enum model_field)f)) == 0) {
+            job->by.field = (enum model_field)f;
+            job->sliced = true;
+            return 0;
+        }
+    return error_set(err, "--by: '%s' is none of type, category, item, country, campaign, page, currency", value);
 }
 
 static int set_option(struct request *r, int option, const char *value, struct error *err)
@@ -68,6 +90,9 @@ static int set_option(struct request *r, int option, const char *value, struct e
             fclose(job->ranks);
         job->ranks = fopen(value, "we");
         return job->ranks ? 0 : error_set(err, "--ranks: cannot write %s: %s", value, strerror(errno));
+    case 'b': return set_by(job, value, err);
+    case 'f': return set_share(&job->by.bound, "fair-bound", value, err);
+    case 'a': return set_share(&job->by.select_at, "select-at", value, err);
     case 'K': job->from_kafka = true; return 0;
     case 'j': r->json = true; return 0;
     case 'n': job->intervals = false; return 0;
@@ -98,7 +123,8 @@ static int parse(int argc, char **argv, struct request *r)
         {"labels", required_argument, NULL, 'l'}, {"purchase", required_argument, NULL, 'p'},
         {"threads", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
         {"csv-delimiter", required_argument, NULL, 'd'}, {"ranks", required_argument, NULL, 'r'},
-        {"from-kafka", no_argument, NULL, 'K'},
+        {"from-kafka", no_argument, NULL, 'K'}, {"by", required_argument, NULL, 'b'},
+        {"fair-bound", required_argument, NULL, 'f'}, {"select-at", required_argument, NULL, 'a'},
         {"no-intervals", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };
     struct error err;
@@ -125,7 +151,8 @@ static int parse(int argc, char **argv, struct request *r)
 int cmd_eval(int argc, char **argv)
 {
     struct train_stop stop = {0};
-    struct request r = {.job = {.purchase = "purchase", .threads = 1, .intervals = true, .stop = &stop}};
+    struct request r = {.job = {.purchase = "purchase", .threads = 1, .intervals = true, .stop = &stop,
+                                .by = {.bound = 0.8, .select_at = 0.5}}};
     struct error err;
     signal(SIGPIPE, SIG_IGN);
     log_setup(LOG_WARNING, LOG_FORMAT_TEXT);
@@ -150,6 +177,8 @@ int cmd_eval(int argc, char **argv)
     } else {
         json_t *one = json_pack("{s:O}", json_string_value(json_object_get(figures, "target")), figures);
         train_report_metrics(stdout, one);
+        if (r.job.sliced)
+            eval_slices_print(stdout, json_object_get(figures, "slices"));
         json_decref(one);
     }
     json_decref(figures);

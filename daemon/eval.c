@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // eval.c - one head of a model on one set: its answers, their figures, and the baselines' beside them.
 #include "eval.h"
+#include "eval_slices.h"
 
 #include <assert.h>
 #include <math.h>
@@ -69,6 +70,8 @@ static json_t *judge_ranks(struct answers *a, const struct model *m, const struc
     json_t *figures = eval_ranks(ranks, n, r->intervals), *baselines = json_object();
     json_object_update(out, figures);
     json_decref(figures);
+    if (r->by)
+        json_object_set_new(out, "slices", eval_slices_ranks(r->by, s, ranks, n));
     for (int b = 0; b < EVAL_BASELINES; b++) {
         eval_baseline_ranks((enum eval_baseline)b, a->task, m, a->head, r->fit, ranks, n);
         json_object_set_new(baselines, eval_baseline_name((enum eval_baseline)b), eval_ranks(ranks, n, r->intervals));
@@ -97,6 +100,10 @@ static json_t *judge_guesses(struct answers *a, const struct model *m, const str
     json_t *figures = eval_guesses(guesses, n, r->intervals), *baselines = json_object();
     json_object_update(out, figures);
     json_decref(figures);
+    if (r->by)
+        json_object_set_new(out, "slices", eval_slices_guesses(r->by, s, guesses, n));
+    if (r->curves)
+        json_object_set_new(out, "pr_curve", eval_pr_curve(guesses, n));
     for (int b = 0; b < EVAL_BASELINES; b++) {
         eval_baseline_guesses((enum eval_baseline)b, a->task, m, a->head, r->purchase, r->fit, guesses, n);
         figures = eval_guesses(guesses, n, r->intervals);

@@ -51,11 +51,18 @@ void eval_baseline_guesses(enum eval_baseline baseline, const struct train_task 
                            uint32_t head, const char *purchase, struct train_span fit, struct eval_guess *guesses,
                            size_t n);
 
+/* The precision-recall curve of guesses sorted as eval_guesses() leaves them: at most ~100 points [recall, precision]. */
+json_t *eval_pr_curve(const struct eval_guess *guesses, size_t n);
+
 /* ---- eval.c ----------------------------------------------------------------------------------------------------- */
+struct eval_by;
+
 struct eval_request {
     struct train_span span, fit; /* what is judged; what the baselines count */
     const char *purchase;
     bool intervals;
+    const struct eval_by *by;    /* also by groups, as "slices", see eval_slices.h; NULL = not wanted */
+    bool curves;                 /* also "pr_curve" */
     FILE *ranks;                 /* the model's rank of each answer, a line each; NULL = not wanted */
 };
 

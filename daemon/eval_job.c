@@ -63,7 +63,8 @@ static json_t *judge(const struct eval_job *job, const struct model *m, struct t
     struct train_network *n = train_network_create(&task.shape, dense_choose(NULL));
     train_weights_from_model(n, m);
     struct eval_request request = {.span = {INT64_MIN + 1, INT64_MAX}, .purchase = job->purchase,
-                                   .intervals = job->intervals, .ranks = job->ranks};
+                                   .intervals = job->intervals, .ranks = job->ranks,
+                                   .by = job->sliced ? &job->by : NULL, .curves = job->html != NULL};
     if (job->warmup_n)
         request.fit = (struct train_span){INT64_MIN, INT64_MIN + 1};
     json_t *out = eval_head(n, &task, m, (uint32_t)head, &learn, &request);

@@ -197,3 +197,21 @@ json_t *eval_guesses(struct eval_guess *guesses, size_t n, bool intervals)
     json_object_set_new(out, "calibration", calibration_of(guesses, n));
     return out;
 }
+
+json_t *eval_pr_curve(const struct eval_guess *g, size_t n)
+{
+    json_t *points = json_array();
+    double all = 0, ones = 0;
+    for (size_t i = 0; i < n; i++)
+        all += g[i].yes;
+    size_t step = n / 100 + 1, next = 0;
+    for (size_t i = 0; i < n; i++) {
+        ones += g[i].yes;
+        bool group_ends = i + 1 == n || g[i + 1].p != g[i].p; /* equal ones cannot be told apart */
+        if (!group_ends || (i < next && i + 1 < n) || all == 0)
+            continue;
+        json_array_append_new(points, json_pack("[f,f]", ones / all, ones / (double)(i + 1)));
+        next = i + step;
+    }
+    return points;
+}

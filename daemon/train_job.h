@@ -7,6 +7,7 @@
 #define GAIT_TRAIN_JOB_H
 
 #include "eval.h"
+#include "eval_slices.h"
 #include "train_collect.h"
 #include "train_folds.h"
 #include "train_task.h"
@@ -57,6 +58,9 @@ struct eval_job {
     bool from_kafka;          /* instead of files */
     char csv_delimiter;
     enum train_sequence_kind sequence;
+    struct eval_by by;
+    bool sliced;              /* `by` is asked for */
+    const char *html;         /* a report for people; NULL = none */
     uint32_t threads;
     bool intervals, quiet;
     struct train_stop *stop;

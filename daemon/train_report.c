@@ -106,8 +106,11 @@ static void print_head(FILE *out, const char *name, const json_t *head)
         fprintf(out, "| %-10s |", f);
         print_cell(out, head, f);
         const json_t *range = json_object_get(json_object_get(head, "interval"), f);
-        fprintf(out, " %7.4f … %7.4f |", json_number_value(json_array_get(range, 0)),
-                json_number_value(json_array_get(range, 1)));
+        if (!range)
+            fprintf(out, " %17s |", "");
+        else
+            fprintf(out, " %7.4f … %7.4f |", json_number_value(json_array_get(range, 0)),
+                    json_number_value(json_array_get(range, 1)));
         for (int b = 0; b < EVAL_BASELINES; b++)
             print_cell(out, json_object_get(baselines, eval_baseline_name((enum eval_baseline)b)), f);
         fputc('\n', out);
