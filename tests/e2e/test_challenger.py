@@ -200,3 +200,25 @@ def test_retrain_makes_one_like_the_model_in_place(tmp_path, clicks, poor):
     assert nothing.returncode == 1 and file.read_bytes() == kept
     config.write_text(json.dumps(configuration(tmp_path, tmp_path / "clicks.jsonl")))
     assert retrain().returncode == 1 and "model.challenger.file" in retrain().stderr
+
+
+def test_drift_is_told_when_the_shop_becomes_another_one(tmp_path, clicks, good, gaitd):
+    shutil.copy(good, tmp_path / "model.safetensors")
+    grown = tmp_path / "grown.jsonl"
+    grown.write_text("".join(clicks))
+    settings = configuration(tmp_path, grown)
+    settings["score"] = {"interest": {}, "drift": {"every": 1}}
+    daemon = gaitd(settings).start()
+    servers.wait_until(lambda: daemon.metric("gait_drift_psi", feature="score.top1") > 0, 30, "the first figures", daemon)
+    assert daemon.metric("gait_drift_psi", feature="event.price") < 0.1
+    assert daemon.metric("gait_drift_psi", feature="count.all.5m") < 0.25
+
+    def dear(line):
+        event = json.loads(line)
+        if "price" in event:
+            event["price"] = event["price"] * 100
+        return json.dumps({**event, "event_id": event["event_id"] + "-dear", "ts": event["ts"] + 3 * 86400000}) + "\n"
+
+    append(grown, [dear(line) for line in clicks])
+    servers.wait_until(lambda: daemon.metric("gait_drift_psi", feature="event.price") > 0.25, 40, "the drift", daemon)
+    assert daemon.metric("gait_drift_psi", feature="count.all.5m") < 0.25  # how people walk has not changed
