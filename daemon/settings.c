@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// settings.c - what all daemons of a group have to have in common, as text: how events are read, which windows are kept,
-// how rules keep state; and which model and rules are at work.
+// settings.c - what all daemons of a group have to have in common, as text: how events are read, which windows are
+// kept, how rules keep state; and which model and rules are at work.
 #include "engine.h"
 
 #include "config_compare.h"

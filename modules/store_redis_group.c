@@ -18,8 +18,8 @@
 enum { TELL_MS = 5000, DIFFERENCES_MAX = 3 };
 
 /* Who has not told for 15 s is gone, or hangs and loses its partitions anyway. ARGV: format, partitions, time, daemon,
- * the two hashes, settings, and which hash to compare by: 1, 2, or 0 = none. Compared and told in one go, so that of two
- * who start at once one is first. */
+ * the two hashes, settings, and which hash to compare by: 1, 2, or 0 = none. Compared and told in one go, so that of
+ * two who start at once one is first. */
 const char store_meta_text[] =
     "redis.call('HSETNX', KEYS[1], 'format', ARGV[1]) "
     "if ARGV[2] ~= '0' then redis.call('HSETNX', KEYS[1], 'partitions', ARGV[2]) end "

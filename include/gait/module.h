@@ -226,7 +226,8 @@ void partition_lost(struct engine *engine, int32_t id);    /* somebody else has 
 void engine_input_partitions_set(struct engine *engine, int32_t partitions);
 int32_t engine_input_partitions(const struct engine *engine);
 /* What of the configuration makes records what they are, "NAME=VALUE" a line: two daemons of a group in which it
- * differs would make different ones. With `content` also which model and rules are at work (model=, rules=). To be freed. */
+ * differs would make different ones. With `content` also which model and rules are at work (model=, rules=). The
+ * caller frees it. */
 char *engine_settings(struct engine *engine, bool content);
 /* A file came to its end: drain and stop. Not `whole`: some of it could not be read, as the exit status will tell. */
 void engine_input_ended(struct engine *engine, bool whole);
