@@ -35,6 +35,7 @@ static void print_usage(FILE *out)
           "                        with disparate impact ratio and equalised-odds gap\n"
           "  --fair-bound X        warn where a ratio is below X or a gap above 1 - X (0.8)\n"
           "  --select-at P         with --by, a label counts as given from this probability on (0.5)\n"
+          "  --html FILE           a report of one page with plots, which needs neither network nor script\n"
           "  --no-intervals        leave out the intervals (faster)\n"
           "  --ranks FILE          the rank of each answer (item, category), a line each; ties counted half\n"
           "  -h, --help            print this text\n\n"
@@ -90,6 +91,7 @@ static int set_option(struct request *r, int option, const char *value, struct e
             fclose(job->ranks);
         job->ranks = fopen(value, "we");
         return job->ranks ? 0 : error_set(err, "--ranks: cannot write %s: %s", value, strerror(errno));
+    case 'H': job->html = value; return 0;
     case 'b': return set_by(job, value, err);
     case 'f': return set_share(&job->by.bound, "fair-bound", value, err);
     case 'a': return set_share(&job->by.select_at, "select-at", value, err);
@@ -124,6 +126,7 @@ static int parse(int argc, char **argv, struct request *r)
         {"threads", required_argument, NULL, 'T'}, {"json", no_argument, NULL, 'j'},
         {"csv-delimiter", required_argument, NULL, 'd'}, {"ranks", required_argument, NULL, 'r'},
         {"from-kafka", no_argument, NULL, 'K'}, {"by", required_argument, NULL, 'b'},
+        {"html", required_argument, NULL, 'H'},
         {"fair-bound", required_argument, NULL, 'f'}, {"select-at", required_argument, NULL, 'a'},
         {"no-intervals", no_argument, NULL, 'n'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0},
     };

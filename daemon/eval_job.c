@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // eval_job.c - `gaitd eval` step by step: the model's own features collected, warm-up events first, one head judged.
+#include "eval_html.h"
 #include "train_job.h"
 
 #include <assert.h>
@@ -117,6 +118,16 @@ enum train_sequence_kind eval_job_sequence(const char *model)
     return session ? TRAIN_BY_SESSION : TRAIN_BY_USER;
 }
 
+/* The curve is the page's alone: too long for the figures. */
+static int write_page(const struct eval_job *job, const struct model *m, json_t *figures, struct error *err)
+{
+    json_t *training = m->training ? json_loads(m->training, 0, NULL) : NULL;
+    int rc = eval_html_save(job->html, figures, training, model_id(m), err);
+    json_object_del(figures, "pr_curve");
+    json_decref(training);
+    return rc;
+}
+
 json_t *eval_job_run(const struct eval_job *job, struct error *err)
 {
     struct model *m = model_load(job->model, err);
@@ -125,6 +136,10 @@ json_t *eval_job_run(const struct eval_job *job, struct error *err)
     json_t *out = run(job, m, err);
     if (out)
         json_object_set_new(out, "model", json_string(model_id(m)));
+    if (out && job->html && write_page(job, m, out, err) < 0) {
+        json_decref(out);
+        out = NULL;
+    }
     model_destroy(&m);
     return out;
 }

@@ -3,12 +3,14 @@
 import json
 import signal
 import subprocess
+from xml.etree import ElementTree
 
 import pytest
 
 import servers
 import shop
 
+T0 = 1764000000000
 QUICK = ["--layers", "8", "--epochs", "2", "--seed", "3"]
 
 
@@ -184,3 +186,24 @@ def test_wrong_labels_are_named(fortnight, tmp_path):
     assert "no name" in tool("label", "--churn", "1d", "--name", "a,b", "--events", fortnight, ok=False)
     assert "shop.jsonl" in tool("train", "--target", "label:churn", "--labels", fortnight, "--events", fortnight, "--out",
                                 tmp_path / "m", ok=False)
+
+
+# ---- the report -----------------------------------------------------------------------------------------------------
+
+def test_a_report_for_people(tmp_path):
+    """Hostile names in events: the page stays well-formed, loads nothing, and says what the JSON says."""
+    names = ["<script>alert(1)</script>", "a&b", "\"quoted'", "plain"]
+    lines = [{"type": "product_view", "user_id": f"u{i % 40}", "ts": T0 + 60000 * i, "category": names[(i * 7 + i // 40) % 4],
+              "country": names[i % 3]} for i in range(2000)]
+    (tmp_path / "e.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    tool("train", "--events", tmp_path / "e.jsonl", "--target", "category", "--out", tmp_path / "m.safetensors", *QUICK)
+    figures = json.loads(tool("eval", "--model", tmp_path / "m.safetensors", "--events", tmp_path / "e.jsonl", "--by", "country",
+                              "--html", tmp_path / "r.html", "--json"))
+    text = (tmp_path / "r.html").read_text()
+    page = ElementTree.fromstring(text)
+    cells = ["".join(cell.itertext()) for cell in page.iter("td")]
+    assert "<script" not in text and "http" not in text.replace("http-equiv", "")
+    for group in figures["slices"]["groups"]:
+        assert group["name"] in cells and f"{group['recall@20']:.4f}" in cells
+    assert f"{figures['recall@1']:.4f}" in cells and figures["model"] in text
+    assert [svg.get("aria-label") for svg in page.iter("svg")] == ["Learning: loss over epoch"]
