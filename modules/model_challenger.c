@@ -120,6 +120,8 @@ static void use(struct instance *in, const struct loaded *next)
     self->why = NULL;
     self->sweep = 0;
     metric_set(self->m_users, 0);
+    metric_set(self->m_p, 1);
+    metric_set(self->m_advantage, 0);
     if (!self->at_work.model)
         return;
     if (!self->wave.x)
@@ -526,7 +528,6 @@ static int challenger_open(struct instance *in, bool check, struct error *err)
     self->m_refused = metric_cell(in->metrics, "gait_challenger_loads_total", "refused");
     self->m_promoted = metric_cell(in->metrics, "gait_challenger_promotions_total", "promoted");
     self->m_not_promoted = metric_cell(in->metrics, "gait_challenger_promotions_total", "failed");
-    metric_set(self->m_p, 1);
     if (loaded_make(in, conf, &first, &why) < 0) {
         metric_add(self->m_refused, 1);
         log_warning(in->name, "%s; going on without a challenger", why.text);

@@ -296,6 +296,8 @@ static void it_comes_changes_and_goes_with_its_file(void **state)
     run_stream(rig, 700, 800, 5, NULL);
     assert_int_equal(status_of(rig).state, CHALLENGER_WAITING);
     assert_null(status_of(rig).model);
+    assert_true(rig_metric(rig, "gait_challenger_p_value") == 1);
+    assert_true(rig_metric(rig, "gait_challenger_users") == 0);
     rig_free(&rig);
 }
 
