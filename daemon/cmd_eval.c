@@ -31,7 +31,7 @@ static void print_usage(FILE *out)
           "  --threads N           (1)\n"
           "  --json                one JSON object: shares between 0 and 1, \"interval\" with 95 % bounds over\n"
           "                        resampled sequences, \"baselines\"\n"
-          "  --by FIELD            also for each group of events: type, category, item, country, campaign, page, currency;\n"
+          "  --by FIELD            also for each group: type, category, item, country, campaign, page, currency;\n"
           "                        with disparate impact ratio and equalised-odds gap\n"
           "  --fair-bound X        warn where a ratio is below X or a gap above 1 - X (0.8)\n"
           "  --select-at P         with --by, a label counts as given from this probability on (0.5)\n"

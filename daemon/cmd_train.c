@@ -16,7 +16,8 @@
 static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd train {--events FILE... | --from-kafka} --out MODEL [OPTION...]\n\n"
-          "Trains a model on event files or a topic, with the decode and window code that serves, and says how good it is.\n\n"
+          "Trains a model on event files or a topic, with the decode and window code that serves, and says\n"
+          "how good it is.\n\n"
           "Data\n"
           "  --events FILE...      JSON lines or, by their names, CSV with a header (the same mapping); plain, gzip\n"
           "                        or zstd, in the order of time; - is standard input\n"
@@ -415,8 +416,8 @@ static int parse(int argc, char **argv, struct train_job *job)
             return 3;
         }
     if (job->from_kafka && (job->files_n || !job->conf)) {
-        fprintf(stderr, "gaitd train: --from-kafka %s\n", job->files_n ? "and --events exclude each other"
-                                                                       : "needs --config, which names broker and topic");
+        fprintf(stderr, "gaitd train: --from-kafka %s\n",
+                job->files_n ? "and --events exclude each other" : "needs --config, which names broker and topic");
         return 3;
     }
     if (!(job->files_n || job->from_kafka) || !job->out) {

@@ -51,7 +51,7 @@ void eval_baseline_guesses(enum eval_baseline baseline, const struct train_task 
                            uint32_t head, const char *purchase, struct train_span fit, struct eval_guess *guesses,
                            size_t n);
 
-/* The precision-recall curve of guesses sorted as eval_guesses() leaves them: at most ~100 points [recall, precision]. */
+/* The precision-recall curve of guesses sorted as eval_guesses() leaves them: about 100 points [recall, precision]. */
 json_t *eval_pr_curve(const struct eval_guess *guesses, size_t n);
 
 /* ---- eval.c ----------------------------------------------------------------------------------------------------- */

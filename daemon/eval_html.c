@@ -62,7 +62,8 @@ static const char *const names[] = {"recall@1", "recall@5", "recall@10", "recall
 static void put_figures(FILE *out, const json_t *figures)
 {
     const json_t *baselines = json_object_get(figures, "baselines"), *ranges = json_object_get(figures, "interval");
-    fputs("<h2>Figures</h2>\n<div class=\"wide\"><table>\n<tr><th>figure</th><th>model</th><th>95 % interval</th>", out);
+    fputs("<h2>Figures</h2>\n<div class=\"wide\"><table>\n<tr><th>figure</th><th>model</th>"
+          "<th>95 % interval</th>", out);
     for (int b = 0; b < EVAL_BASELINES; b++)
         fprintf(out, "<th>%s</th>", eval_baseline_name((enum eval_baseline)b));
     fputs("</tr>\n", out);
@@ -109,8 +110,8 @@ static double at_y(const struct plot *p, double y)
 
 static void begin_plot(const struct plot *p, const char *title, const char *x, const char *y)
 {
-    fprintf(p->out, "<h2>%s</h2>\n<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s: %s over %s\">\n", title, WIDTH,
-            HEIGHT, title, y, x);
+    fprintf(p->out, "<h2>%s</h2>\n<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s: %s over %s\">\n", title,
+            WIDTH, HEIGHT, title, y, x);
     for (int i = 0; i <= 4; i++) {
         double vx = p->x0 + (p->x1 - p->x0) * i / 4, vy = p->y0 + (p->y1 - p->y0) * i / 4;
         fprintf(p->out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT,
@@ -142,7 +143,8 @@ static void put_calibration(FILE *out, const json_t *groups)
             at_x(&p, 1), at_y(&p, 1));
     fputs("<polyline class=\"model\" points=\"", out);
     json_array_foreach(groups, k, g)
-        put_point(&p, json_number_value(json_object_get(g, "predicted")), json_number_value(json_object_get(g, "observed")));
+        put_point(&p, json_number_value(json_object_get(g, "predicted")),
+                  json_number_value(json_object_get(g, "observed")));
     fputs("\"/>\n", out);
     json_array_foreach(groups, k, g)
         fprintf(out, "<circle class=\"dot\" r=\"4\" cx=\"%.1f\" cy=\"%.1f\"/>",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* eval_html.h - what `gaitd eval` found, as one page for people: figures with intervals beside the baselines, calibration,
- * precision and recall, learning curves, groups. Drawn in SVG within the page: it needs no network and no script, and
- * forbids itself both. Every text that comes from a model or an event is escaped. */
+/* eval_html.h - what `gaitd eval` found, as one page for people: figures with intervals beside the baselines,
+ * calibration, precision and recall, learning curves, groups. Drawn in SVG within the page: it needs no network and no
+ * script, and forbids itself both. Every text that comes from a model or an event is escaped. */
 #ifndef GAIT_EVAL_HTML_H
 #define GAIT_EVAL_HTML_H
 

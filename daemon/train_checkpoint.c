@@ -141,8 +141,8 @@ static void save(struct train_checkpoint *c)
     if (ok && rename(c->part, c->path) == 0)
         return;
     if (!c->said)
-        fprintf(stderr, "\nthe checkpoint %s cannot be written: %s; learning goes on, but could not be resumed\n", c->path,
-                strerror(errno));
+        fprintf(stderr, "\nthe checkpoint %s cannot be written: %s; learning goes on, but could not be resumed\n",
+                c->path, strerror(errno));
     c->said = true;
     unlink(c->part);
 }
@@ -177,8 +177,8 @@ static int compare_settings(const char *was, const char *now, struct error *err)
     json_object_foreach(b, name, mine) {
         const char *old = json_string_value(json_object_get(a, name)), *new = json_string_value(mine);
         if (rc == 0 && (!old || strcmp(old, new) != 0))
-            rc = error_set(err, "it was made with %s %s, and now it is %s; give what was given then, or begin anew without "
-                           "--resume", name, old ? old : "(none)", new);
+            rc = error_set(err, "it was made with %s %s, and now it is %s; give what was given then, or begin anew "
+                           "without --resume", name, old ? old : "(none)", new);
     }
     json_decref(a), json_decref(b);
     return rc;

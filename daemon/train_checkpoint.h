@@ -3,7 +3,7 @@
  * and, of the one at hand, all that its last whole epoch left behind. Resumed, it makes the same bytes of a model that
  * it would have made undisturbed.
  *
- * The file belongs to one machine and one version; it is replaced as a whole after every epoch and removed at the end. */
+ * The file belongs to one machine and one version; it is replaced as a whole after every epoch, removed at the end. */
 #ifndef GAIT_TRAIN_CHECKPOINT_H
 #define GAIT_TRAIN_CHECKPOINT_H
 

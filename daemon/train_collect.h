@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* train_collect.h - event files, or a topic, through a real engine into a train_set: the configuration's own decode and window code,
- * with the files as source, memory as store and a sink that copies what passes. So training sees what serving sees. */
+/* train_collect.h - event files, or a topic, through a real engine into a train_set: the configuration's own decode and
+ * window code, with the files as source, memory as store and a sink that copies what passes. So training sees what
+ * serving sees. */
 #ifndef GAIT_TRAIN_COLLECT_H
 #define GAIT_TRAIN_COLLECT_H
 

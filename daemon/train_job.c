@@ -58,7 +58,8 @@ static int read_events(struct run *r, struct error *err)
 {
     const struct train_job *job = r->job;
     struct train_collect_options o = {.conf = job->conf, .files = job->files, .files_n = job->files_n,
-                                      .from_kafka = job->from_kafka, .columns = job->features, .columns_n = job->features_n,
+                                      .from_kafka = job->from_kafka, .columns = job->features,
+                                      .columns_n = job->features_n,
                                       .csv_delimiter = job->csv_delimiter, .default_columns = job->default_features,
                                       .exclude = &job->exclude, .stop = job->stop,
                                       .show_progress = job->progress};

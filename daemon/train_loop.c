@@ -492,7 +492,8 @@ int train_learn(struct train_network *n, const struct train_data *data, const st
     result->sequences_per_s = l->learning_s > 0 ? (double)l->sequences / l->learning_s : 0;
     destroy_learner(l);
     if (rc < 0)
-        return error_set(err, "the checkpoint is of another network or of other sequences; begin anew without --resume");
+        return error_set(err, "the checkpoint is of another network or of other sequences; begin anew without "
+                         "--resume");
     return diverged ? error_set(err, "the gradient is not a number any more in epoch %u; a smaller --rate or a --clip "
                                 "helps", result->epochs + 1) : 0;
 }

@@ -152,7 +152,7 @@ static int read_lines(struct train_target *t, const struct train_set *s, FILE *i
     return ferror(in) ? error_set(err, "cannot be read") : 0;
 }
 
-/* The file of the list, by commas, whose header names the label, or else the last one. *path is the caller's to free. */
+/* The file of the list, by commas, whose header names the label, or else the last one. *path: the caller's to free. */
 static FILE *open_labels(const char *list, const char *name, char **path, struct error *err)
 {
     char *all = strdup(list), *rest = all, line[8192];

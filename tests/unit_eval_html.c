@@ -20,10 +20,11 @@ static const char hostile[] = "</td><script>alert('1')</script>\"&amp;\x01<img s
 static json_t *figures_of_a_label(void)
 {
     json_t *f = json_pack(
-        "{s:s,s:i,s:f,s:n,s:f,s:f,s:s,s:{s:[f,f]},s:{s:{s:f}},s:[{s:f,s:f,s:i},{s:f,s:f,s:i}],s:[[f,f],[f,f]]}", "target",
-        hostile, "predictions", 10, "brier", 0.25, "roc_auc", "recall", 0.5, "positives", 0.3, "baselines_count",
-        "as they go", "interval", "brier", 0.2, 0.3, "baselines", "markov", "brier", 0.75, "calibration", "predicted", 0.9,
-        "observed", 0.8, "n", 5, "predicted", 0.1, "observed", 0.2, "n", 5, "pr_curve", 0.5, 1.0, 1.0, 0.3);
+        "{s:s,s:i,s:f,s:n,s:f,s:f,s:s,s:{s:[f,f]},s:{s:{s:f}},s:[{s:f,s:f,s:i},{s:f,s:f,s:i}],s:[[f,f],[f,f]]}",
+        "target", hostile, "predictions", 10, "brier", 0.25, "roc_auc", "recall", 0.5, "positives", 0.3,
+        "baselines_count", "as they go", "interval", "brier", 0.2, 0.3, "baselines", "markov", "brier", 0.75,
+        "calibration", "predicted", 0.9, "observed", 0.8, "n", 5, "predicted", 0.1, "observed", 0.2, "n", 5,
+        "pr_curve", 0.5, 1.0, 1.0, 0.3);
     assert_non_null(f);
     json_object_set_new(f, "slices", json_pack("{s:s,s:[{s:s,s:i,s:f,s:b}],s:[s]}", "by", "category", "groups", "name",
                                                hostile, "n", 7, "recall", 0.125, "small", 1, "warnings", hostile));
@@ -92,7 +93,8 @@ static void test_everything_is_there_and_harmless(void **state)
 {
     (void)state;
     json_t *figures = figures_of_a_label();
-    json_t *training = json_pack("{s:s,s:[[{s:f,s:f},{s:f,s:f}],[{s:f,s:n}]]}", "command", hostile, "history", "loss", 2.0,
+    json_t *training = json_pack("{s:s,s:[[{s:f,s:f},{s:f,s:f}],[{s:f,s:n}]]}", "command", hostile, "history",
+                                 "loss", 2.0,
                                  "valid_loss", 2.5, "loss", 1.0, "valid_loss", 1.5, "loss", 0.5, "valid_loss");
     assert_non_null(training);
     char *text = page_of(figures, training, hostile);

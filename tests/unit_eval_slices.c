@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// unit_eval_slices.c - groups, their ratios and gaps equal those computed by hand; small groups and strange names do not
-// upset them.
+// unit_eval_slices.c - groups, their ratios and gaps equal those computed by hand; small groups and strange names do
+// not upset them.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
