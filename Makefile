@@ -143,7 +143,7 @@ DEPS := gcc g++ libc6-dev make pkg-config python3 librdkafka-dev libhiredis-dev 
 # Kafka is not in Debian: Maven Central has it, and PyPI the Python client that starts and asks it.
 KAFKA_DEPS := $(DEPS) redis-server maven default-jdk-headless python3-venv
 TEST_DEPS := $(KAFKA_DEPS) git libcmocka-dev clang libclang-rt-dev man-db groff mandoc \
-             dpkg-dev lintian systemd openssl
+             dpkg-dev lintian systemd openssl faketime
 define install
 @lacking=$$(for p in $(1); do dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || echo $$p; done); \
 if [ -n "$$lacking" ]; then echo "installing" $$lacking; \
