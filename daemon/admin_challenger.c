@@ -40,8 +40,8 @@ json_t *admin_challenger_json(const struct admin *a)
     if (s.state == CHALLENGER_OFF)
         return json_null();
     json_t *json = json_pack("{s:s,s:o,s:o,s:o}", "state", challenger_state_name(s.state), "id",
-                             s.model ? json_string(model_id(s.model)) : json_null(), "path", text_or_null(s.path), "why",
-                             text_or_null(s.why));
+                             s.model ? json_string(model_id(s.model)) : json_null(),
+                             "path", text_or_null(s.path), "why", text_or_null(s.why));
     json_object_update_new(json, json_pack("{s:f,s:I,s:I,s:b,s:I,s:o,s:o}", "share", s.share, "users",
                                            (json_int_t)s.users, "users_max", (json_int_t)s.users_max, "promotes",
                                            (int)s.promotes, "promotions", (json_int_t)s.promotions, "promoted",

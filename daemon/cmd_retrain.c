@@ -28,9 +28,9 @@ struct arguments {
 static void print_usage(FILE *out)
 {
     fputs("Usage: gaitd retrain -c FILE [OPTION...]\n\n"
-          "Trains a model like the one in place (model.lstm.path), on the topic of the configuration; says how both do\n"
-          "on the last part of the events; and puts the new one at model.challenger.file, where a running daemon\n"
-          "takes it into shadow and, with promote: auto, lets it take over once it is better.\n\n"
+          "Trains a model like the one in place (model.lstm.path), on the topic of the configuration; says how\n"
+          "both do on the last part of the events; and puts the new one at model.challenger.file, where a\n"
+          "running daemon takes it into shadow and, with promote: auto, lets it take over once it is better.\n\n"
           "  -c, --config FILE   the configuration that the daemons run with\n"
           "  -h, --help          print this text\n\n"
           "Everything else is for gaitd train and goes before what the model in place says: --events FILE... instead\n"

@@ -554,9 +554,9 @@ static const struct option challenger_options[] = {
      .choices = promote_names,
      .help = "auto: a challenger that is better by the margin with significance takes the model's place, as by gaitd "
              "model install, and its file is renamed to FILE.promoted; gaitd model rollback takes it back. never: it "
-             "is only said. Each daemon decides for itself and changes its own model.lstm.path, so with auto the daemons "
-             "of a group are to share that folder: on several machines a new daemon with another model than the rest "
-             "is refused its partitions."},
+             "is only said. Each daemon decides for itself and changes its own model.lstm.path, so with auto the "
+             "daemons of a group are to share that folder: on several machines a new daemon with another model than "
+             "the rest is refused its partitions."},
     {.name = "margin", .type = OPTION_REAL, .offset = offsetof(struct conf, margin), .initial = "0.01", .min = 0,
      .max = 2, .help = "By how much the challenger's log loss has to be lower, in nats an event."},
     {.name = "alpha", .type = OPTION_REAL, .offset = offsetof(struct conf, alpha), .initial = "0.01", .min = 1e-9,

@@ -144,8 +144,9 @@ static void flow_sink(struct instance *in, const struct flow *flow)
     }
 }
 
-static const struct module source_hand = {.name = "source_hand", .summary = "", .stage = STAGE_SOURCE, .open = open_part,
-                                          .run = run_source, .flow = flow_source, .commit = commit_source};
+static const struct module source_hand = {.name = "source_hand", .summary = "", .stage = STAGE_SOURCE,
+                                          .open = open_part, .run = run_source,
+                                          .flow = flow_source, .commit = commit_source};
 static const struct module store_hand = {.name = "store_hand", .summary = "", .stage = STAGE_STORE, .open = open_part,
                                          .run = run_store, .flow = flow_store, .commit = commit_store};
 static const struct module sink_hand = {.name = "sink_hand", .summary = "", .stage = STAGE_SINK, .open = open_part,
