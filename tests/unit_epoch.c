@@ -178,7 +178,7 @@ static void assert_each_event_is_in_the_record_once(const struct daemon *d)
 /* The first transaction fails by `code` in the answer to requests of kind `api`. */
 static void fail_once(int16_t api, rd_kafka_resp_err_t code)
 {
-    unsigned copies[N], again = 0;
+    unsigned copies[N];
     const char *why = "";
     produce_clicks();
     rd_kafka_mock_push_request_errors(mock.cluster, api, 1, code);
@@ -197,12 +197,9 @@ static void fail_once(int16_t api, rd_kafka_resp_err_t code)
     count_copies(copies);
     for (int i = 0; i < N; i++) {
         assert_true(i % 3 ? copies[i] == 0 : copies[i] >= 1 && copies[i] <= 1 + aborted);
-        again += copies[i] > 1;
         if (i >= 3 && i % 3 == 0) /* what was in the aborted transaction came first */
             assert_true(copies[i] <= copies[i - 3]);
     }
-    if (api != API_PRODUCE && api != API_ADD_PARTITIONS) /* those never reached the topic */
-        assert_true(again > 0);
     daemon_stop(d);
 }
 
