@@ -454,7 +454,8 @@ static bool leave(struct source_kafka *s)
 }
 
 /* While the library waits for a broker that hangs, destroying the client would hang as well: it is then left to the end
- * of the process, which is near. Nothing of it calls us any more. */
+ * of the process, which is near. Nothing of it calls us any more. The same for one that is between joining and its first
+ * assignment: librdkafka 2.0.2 aborts in rd_kafka_sticky_assignor_state_destroy, as there is no state yet. */
 static void close_client(struct source_kafka *s)
 {
     bool left = !s->group || leave(s);
@@ -470,6 +471,8 @@ static void close_client(struct source_kafka *s)
     }
     if (!left)
         log_warning(s->in->name, "the broker does not answer: leaving the group without a word");
+    else if (s->group && (s->reachable || s->partitions) && !s->assigned)
+        log_info(s->in->name, "leaving before the group has answered");
     else if (s->client.rk)
         rd_kafka_destroy_flags(s->client.rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     kafka_wakeup_close(&s->wakeup);

@@ -90,6 +90,7 @@ struct source_kafka {
     int partitions;                  /* of the topic when first seen; 0 = not known yet */
     int64_t retention_ms;            /* the topic's, 0 = not known or without end */
     bool reachable, joined, draining, closing;
+    bool assigned;                   /* the group has given us an assignment at least once, be it an empty one */
     rd_kafka_resp_err_t topic_error; /* why the topic or group cannot be used */
     bool grown;                      /* the topic has got more partitions */
     struct metric_cell *fetched, *fetched_bytes, *rebalances, *queued;

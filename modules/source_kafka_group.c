@@ -199,7 +199,7 @@ static bool is_new_partition(struct source_kafka *s, int32_t id)
 static void on_assign(struct source_kafka *s, const rd_kafka_topic_partition_list_t *list)
 {
     log_notice(s->in->name, "group %s assigns %d partitions of %s", s->conf->group, list->cnt, s->conf->topic);
-    s->joined = true;
+    s->joined = s->assigned = true;
     s->reachable = true;
     s->topic_error = RD_KAFKA_RESP_ERR_NO_ERROR;
     s->owed = ANSWER_ASSIGN;
