@@ -454,7 +454,7 @@ static bool leave(struct source_kafka *s)
 }
 
 /* While the library waits for a broker that hangs, destroying the client would hang as well: it is then left to the end
- * of the process, which is near. Nothing of it calls us any more. The same for one that is between joining and its first
+ * of the process, which is near. Nothing of it calls us any more. The same for one between joining and its first
  * assignment: librdkafka 2.0.2 aborts in rd_kafka_sticky_assignor_state_destroy, as there is no state yet. */
 static void close_client(struct source_kafka *s)
 {
