@@ -13,28 +13,6 @@ const char *label_kind_name(enum label_kind kind)
     return names[kind];
 }
 
-static int compare_by_user(const void *a, const void *b, void *self)
-{
-    const struct train_set *s = self;
-    size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    if (s->user[x] != s->user[y])
-        return s->user[x] < s->user[y] ? -1 : 1;
-    if (s->ts_ms[x] != s->ts_ms[y])
-        return s->ts_ms[x] < s->ts_ms[y] ? -1 : 1;
-    return x < y ? -1 : x > y;
-}
-
-/* Each user's events in the order of time, user after user. */
-static size_t *order_of(const struct train_set *s)
-{
-    size_t *order = malloc((s->n + 1) * sizeof *order);
-    assert(order);
-    for (size_t i = 0; i < s->n; i++)
-        order[i] = i;
-    qsort_r(order, s->n, sizeof *order, compare_by_user, (void *)s);
-    return order;
-}
-
 /* The sequence, which is the session, of each event. */
 static uint32_t *session_of(const struct train_set *s)
 {
@@ -97,7 +75,7 @@ static void answer_abandon(const struct train_set *s, const size_t *order, int64
 
 void label_answers(const struct train_set *s, enum label_kind kind, int64_t within_ms, int8_t *out)
 {
-    size_t *order = order_of(s);
+    size_t *order = train_set_by_user(s);
     if (kind == LABEL_ABANDON)
         answer_abandon(s, order, within_ms, out);
     else
@@ -108,7 +86,7 @@ void label_answers(const struct train_set *s, enum label_kind kind, int64_t with
 void label_write(FILE *out, const struct train_set *s, const char *name, const int8_t *answers, int64_t within_ms,
                  struct label_counts *counts)
 {
-    size_t *order = order_of(s);
+    size_t *order = train_set_by_user(s);
     *counts = (struct label_counts){0};
     fprintf(out, "user,%s,ts,known\n", name);
     for (size_t k = 0; k < s->n; k++) {

@@ -181,3 +181,24 @@ void train_set_arrange(struct train_set *s, enum train_sequence_kind kind)
             s->backwards += s->ts_ms[i] < s->ts_ms[i - 1];
     free(of_event), free(place), free(next);
 }
+
+static int compare_by_user(const void *a, const void *b, void *self)
+{
+    const struct train_set *s = self;
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    if (s->user[x] != s->user[y])
+        return s->user[x] < s->user[y] ? -1 : 1;
+    if (s->ts_ms[x] != s->ts_ms[y])
+        return s->ts_ms[x] < s->ts_ms[y] ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+size_t *train_set_by_user(const struct train_set *s)
+{
+    size_t *order = malloc((s->n + 1) * sizeof *order);
+    assert(order);
+    for (size_t i = 0; i < s->n; i++)
+        order[i] = i;
+    qsort_r(order, s->n, sizeof *order, compare_by_user, (void *)s);
+    return order;
+}

@@ -64,6 +64,8 @@ void train_set_add(struct train_set *s, const struct train_event *e);
 /* Events of a sequence side by side, in the order in which they came. Events without a session are cut where their user
  * was away for 30 minutes. */
 void train_set_arrange(struct train_set *s, enum train_sequence_kind kind);
+/* [n] indices of all events, user after user, each user's by time; of one time in their order. The caller frees it. */
+size_t *train_set_by_user(const struct train_set *s);
 
 /* ---- targets ---------------------------------------------------------------------------------------------------- */
 

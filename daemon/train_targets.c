@@ -47,26 +47,11 @@ void train_target_next(struct train_target *t, const struct train_set *s, enum m
 
 /* Backwards through the user's events: `bought` is the next purchase after the event at hand. Sequences may be
  * sessions, a purchase in a later one counts too; so the walk is over each user's events of all sequences. */
-static int compare_by_user(const void *a, const void *b, void *self)
-{
-    const struct train_set *s = self;
-    size_t x = *(const size_t *)a, y = *(const size_t *)b;
-    if (s->user[x] != s->user[y])
-        return s->user[x] < s->user[y] ? -1 : 1;
-    if (s->ts_ms[x] != s->ts_ms[y])
-        return s->ts_ms[x] < s->ts_ms[y] ? -1 : 1;
-    return x < y ? -1 : x > y;
-}
-
 void train_target_intent(struct train_target *t, const struct train_set *s, const char *type, int64_t horizon_ms,
                          int64_t until_ms)
 {
     uint32_t purchase = train_names_find(&s->names[MODEL_TYPE], str_of(type));
-    size_t *order = malloc((s->n + 1) * sizeof *order);
-    assert(order);
-    for (size_t i = 0; i < s->n; i++)
-        order[i] = i;
-    qsort_r(order, s->n, sizeof *order, compare_by_user, (void *)s);
+    size_t *order = train_set_by_user(s);
     int64_t bought = INT64_MAX;
     for (size_t k = s->n; k-- > 0;) {
         size_t i = order[k];
@@ -189,13 +174,10 @@ int train_target_labels(struct train_target *t, const struct train_set *s, const
     FILE *in = open_labels(paths, name, &path, err);
     if (!in)
         return -1;
-    size_t *order = malloc((s->n + 1) * sizeof *order), *first = calloc(s->users.n + 2, sizeof *first);
-    assert(order && first);
-    for (size_t i = 0; i < s->n; i++) {
-        order[i] = i;
+    size_t *order = train_set_by_user(s), *first = calloc(s->users.n + 2, sizeof *first);
+    assert(first);
+    for (size_t i = 0; i < s->n; i++)
         first[s->user[i] + 1]++;
-    }
-    qsort_r(order, s->n, sizeof *order, compare_by_user, (void *)s);
     for (uint32_t u = 1; u <= s->users.n + 1; u++)
         first[u] += first[u - 1];
     *unknown_users = 0;
