@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // state_replay.c - what the log makes of the users that `gaitd state verify` has chosen. The daemon's own engine runs
 // with the configuration's decode, window, model, score and rule; around them lie a source that reads the log from its
-// beginning, a stage that passes over everybody else's events, and a store that keeps what is saved in `struct verify`.
+// beginning (log_source.h), a stage that passes over everybody else's events, and a store that keeps what is saved in
+// `struct verify`.
 #include "engine.h"
 #include "module.h"
 #include "state_verify.h"
@@ -14,83 +15,8 @@ static int open_part(struct instance *in, bool check, struct error *err)
 {
     (void)check, (void)err;
     in->self = in->conf;
-    in->input = "verify";
     return 0;
 }
-
-/* ---- source: one partition after the other ----------------------------------------------------------------------- */
-
-/* 1 = `m` is the next message, 0 = all partitions have been read. */
-static int next_message(struct verify *v, struct offline_message *m)
-{
-    for (; v->reading < v->partitions_n; v->reading++, v->begun = false) {
-        const struct verify_partition *p = &v->partitions[v->reading];
-        if (p->until <= p->low)
-            continue;
-        if (!v->begun && offline_read_begin(v->offline, v->reading, p->low, p->until, &v->error) < 0)
-            return -1;
-        v->begun = true;
-        int rc = offline_read_next(v->offline, m, &v->error);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
-/* The bytes of a message are only lent: they are copied into the batch. */
-static void run_source(struct instance *in, struct batch *b)
-{
-    struct verify *v = in->self;
-    struct offline_message m;
-    if (!v->assigned)
-        return;
-    while (b->n < b->cap) {
-        int rc = v->failed ? -1 : next_message(v, &m);
-        v->failed |= rc < 0;
-        if (rc <= 0)
-            break;
-        char *raw = m.value.at ? arena_copy(b->arena, m.value.at, m.value.len) : NULL;
-        char *key = m.key.at ? arena_copy(b->arena, m.key.at, m.key.len) : NULL;
-        if ((m.value.at && !raw) || (m.key.at && !key)) {
-            v->failed = true;
-            error_set(&v->error, "partition %d: a batch has no room for the message at %lld; a smaller "
-                      "engine.batch_events helps", v->reading, (long long)m.offset);
-            break;
-        }
-        b->events[b->n++] = (struct event){
-            .raw = {raw, m.value.len}, .key = {key, m.key.len}, .partition = v->reading, .offset = m.offset,
-            .fetched_ns = clock_mono_ns(in->clock), .log_ms = m.time_ms, .verdict = raw ? EVENT_OK : EVENT_EMPTY,
-        };
-    }
-    if (b->n == 0)
-        engine_input_ended(in->engine, !v->failed);
-}
-
-static void flow_source(struct instance *in, const struct flow *flow)
-{
-    struct verify *v = in->self;
-    if (flow->kind != FLOW_TICK || v->assigned)
-        return;
-    v->assigned = true;
-    for (int32_t p = 0; p < v->partitions_n; p++)
-        if (v->partitions[p].until > v->partitions[p].low)
-            partition_assigned(in->engine, p, OFFSET_NONE);
-}
-
-static void commit_source(struct instance *in, struct commit *c)
-{
-    commit_done(in->engine, in, c, true);
-}
-
-static const struct module source_verify = {
-    .name = "source_verify",
-    .summary = "The log from its beginning, for a comparison with the records.",
-    .stage = STAGE_SOURCE,
-    .open = open_part,
-    .run = run_source,
-    .flow = flow_source,
-    .commit = commit_source,
-};
 
 /* ---- behind decode: the chosen users' events --------------------------------------------------------------------- */
 
@@ -175,7 +101,7 @@ struct engine *replay_create(struct verify *v, const struct config *config, stru
                              struct config_module *flow, struct error *err)
 {
     const struct config_module parts[] = {
-        {.module = &source_verify, .name = (char *)"source.verify", .conf = v},
+        log_source_module(&v->log),
         {.module = &decode_pick, .name = (char *)"decode.pick", .conf = v},
         {.module = &store_verify, .name = (char *)"store.verify", .conf = v},
     };
@@ -203,7 +129,7 @@ int replay_run(struct engine *e, struct verify *v, struct error *err)
     while (e->phase != ENGINE_STOPPED)
         if (!engine_step(e))
             engine_tick(e);
-    if (v->failed)
-        *err = v->error;
-    return v->failed ? -1 : 0;
+    if (v->log.failed)
+        *err = v->log.error;
+    return v->log.failed ? -1 : 0;
 }

@@ -99,15 +99,15 @@ static void drop_doubles(struct verify *v)
 
 static int choose(struct verify *v, const struct state_call *call, struct error *err)
 {
-    struct choice c = {.v = v, .cap = call->user ? (size_t)v->partitions_n : (size_t)call->sample,
+    struct choice c = {.v = v, .cap = call->user ? (size_t)v->log.partitions_n : (size_t)call->sample,
                        .random = (uint64_t)call->seed};
     v->users = calloc(c.cap, sizeof *v->users);
     assert(v->users);
-    for (int32_t p = 0; p < v->partitions_n; p++) {
+    for (int32_t p = 0; p < v->log.partitions_n; p++) {
         c.partition = p;
         if (call->partition >= 0 && call->partition != p)
             continue;
-        int rc = call->user ? on_name(&c, str_of(call->user), err) : offline_names(v->offline, p, on_name, &c, err);
+        int rc = call->user ? on_name(&c, str_of(call->user), err) : offline_names(v->log.offline, p, on_name, &c, err);
         if (rc < 0)
             return -1;
     }
@@ -123,16 +123,16 @@ static int read_records(struct verify *v, struct error *err)
     for (size_t i = 0; i < v->users_n; i++) {
         struct verify_user user = v->users[i];
         int64_t next = -1;
-        int rc = offline_get(v->offline, user.partition, str_of(user.name), &user.stored, &user.stored_n, err);
+        int rc = offline_get(v->log.offline, user.partition, str_of(user.name), &user.stored, &user.stored_n, err);
         if (rc == 1) {
-            struct verify_partition *p = &v->partitions[user.partition];
+            int64_t *until = &v->until[user.partition];
             v->users[kept++] = user;
             if (user.stored_n >= STATE_HEAD_BYTES)
                 memcpy(&next, user.stored + 16, sizeof next);
-            if (p->until < 0) /* needed from now on: to W at least */
-                p->until = -p->until - 1;
-            if (next > p->until)
-                p->until = next;
+            if (*until < 0) /* needed from now on: to W at least */
+                *until = -*until - 1;
+            if (next > *until)
+                *until = next;
         } else {
             free(user.name);
         }
@@ -150,11 +150,11 @@ static int read_records(struct verify *v, struct error *err)
 /* W before the records, as an export does. It is kept as −W − 1 until a user of the partition is chosen. */
 static int read_places(struct verify *v, struct error *err)
 {
-    for (int32_t p = 0; p < v->partitions_n; p++) {
+    for (int32_t p = 0; p < v->log.partitions_n; p++) {
         struct offline_place place;
-        if (offline_place(v->offline, p, &place, err) < 0)
+        if (offline_place(v->log.offline, p, &place, err) < 0)
             return -1;
-        v->partitions[p].until = -(place.at > 0 ? place.at : 0) - 1;
+        v->until[p] = -(place.at > 0 ? place.at : 0) - 1;
     }
     return 0;
 }
@@ -162,15 +162,14 @@ static int read_places(struct verify *v, struct error *err)
 /* A damaged `next` must not have us wait for what the log does not hold. */
 static int read_ranges(struct verify *v, struct error *err)
 {
-    for (int32_t p = 0; p < v->partitions_n; p++) {
+    for (int32_t p = 0; p < v->log.partitions_n; p++) {
         int64_t high;
-        struct verify_partition *own = &v->partitions[p];
-        if (own->until < 0)
-            own->until = 0;
-        if (own->until > 0 && offline_log_range(v->offline, p, &own->low, &high, err) < 0)
+        if (v->until[p] < 0)
+            v->until[p] = 0;
+        if (v->until[p] > 0 && offline_log_range(v->log.offline, p, &v->low[p], &high, err) < 0)
             return -1;
-        if (own->until > 0 && own->until > high)
-            own->until = high;
+        if (v->until[p] > 0 && v->until[p] > high)
+            v->until[p] = high;
     }
     return 0;
 }
@@ -266,7 +265,7 @@ enum verdict { VERIFIED, DIFFERS, NOT_VERIFIABLE, VERDICTS };
 static const char *why_not(const struct engine *e, const struct verify *v, const struct verify_user *user,
                            const struct view *stored, const struct view *computed)
 {
-    bool begins_later = v->partitions[user->partition].low > 0;
+    bool begins_later = v->low[user->partition] > 0;
     if (stored->erased)
         return "the user was erased, and the clicks do not tell when";
     if (stored->degraded)
@@ -343,10 +342,11 @@ static int report(struct engine *e, const struct verify *v, const struct state_c
 
 static int prepare(struct verify *v, const struct state_call *call, struct error *err)
 {
-    v->partitions = calloc((size_t)v->partitions_n, sizeof *v->partitions);
-    assert(v->partitions);
-    if (call->partition >= v->partitions_n)
-        return error_set(err, "there is no partition %d; there are %d", call->partition, v->partitions_n);
+    v->low = calloc((size_t)v->log.partitions_n, sizeof *v->low);
+    v->log.until = v->until = calloc((size_t)v->log.partitions_n, sizeof *v->until);
+    assert(v->low && v->until);
+    if (call->partition >= v->log.partitions_n)
+        return error_set(err, "there is no partition %d; there are %d", call->partition, v->log.partitions_n);
     if (call->user && (!*call->user || strlen(call->user) > (size_t)call->config->engine.user_id_bytes))
         return error_set(err, "a user id has 1 to %lld bytes here", (long long)call->config->engine.user_id_bytes);
     if (read_places(v, err) < 0 || choose(v, call, err) < 0 || read_records(v, err) < 0 || read_ranges(v, err) < 0)
@@ -358,10 +358,10 @@ static int prepare(struct verify *v, const struct state_call *call, struct error
 
 int state_verify(const struct state_call *call, struct error *err)
 {
-    struct verify v = {.offline = call->offline};
+    struct verify v = {.log = {.offline = call->offline}};
     struct config own;
     struct config_module flow[CONFIG_MODULES_MAX + 3];
-    int rc = state_partitions(call, &v.partitions_n, err);
+    int rc = state_partitions(call, &v.log.partitions_n, err);
     if (rc == 0)
         rc = prepare(&v, call, err);
     struct engine *e = rc == 0 ? replay_create(&v, call->config, &own, flow, err) : NULL;
@@ -375,6 +375,7 @@ int state_verify(const struct state_call *call, struct error *err)
         free(v.users[i].computed);
     }
     free(v.users);
-    free(v.partitions);
+    free(v.low);
+    free(v.until);
     return rc;
 }

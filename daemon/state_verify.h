@@ -4,6 +4,7 @@
 #ifndef GAIT_STATE_VERIFY_H
 #define GAIT_STATE_VERIFY_H
 
+#include "log_source.h"
 #include "state.h"
 
 /* One record that is checked. */
@@ -18,21 +19,12 @@ struct verify_user {
     int64_t silence_ms;      /* … and the longest time between two of them */
 };
 
-/* One partition of the input. */
-struct verify_partition {
-    int64_t low;             /* earliest offset that is retained */
-    int64_t until;           /* read up to it: W, or further where a record contains more; 0 = not needed */
-};
-
 struct verify {
-    struct offline *offline;
     struct verify_user *users; /* [users_n] by partition and name once chosen */
     size_t users_n;
-    struct verify_partition *partitions; /* [partitions_n] */
-    int32_t partitions_n;
-    int32_t reading;         /* replay: the partition that is read */
-    bool begun, assigned, failed;
-    struct error error;      /* failed: why */
+    int64_t *low;            /* [log.partitions_n] earliest offset that is retained */
+    int64_t *until;          /* … read up to it: W, or further where a record contains more; 0 = not needed */
+    struct log_source log;
 };
 
 struct verify_user *verify_find(const struct verify *v, int32_t partition, struct str name); /* NULL = not chosen */
