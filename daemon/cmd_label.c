@@ -3,18 +3,17 @@
 #include "arguments.h"
 #include "cmd.h"
 #include "label.h"
+#include "part_file.h"
 #include "train_job.h"
 #include "value.h"
 
 #include "gait/log.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static void print_usage(FILE *out)
 {
@@ -121,21 +120,14 @@ static int parse(int argc, char **argv, struct request *r)
 static int write_file(const struct request *r, const struct train_set *s, const int8_t *answers,
                       struct label_counts *counts, struct error *err)
 {
-    char part[4096] = "";
-    if (r->out && snprintf(part, sizeof part, "%s.part", r->out) >= (int)sizeof part)
-        return error_set(err, "--out: the path is too long");
-    FILE *out = r->out ? fopen(part, "we") : stdout;
+    struct part_file file;
+    FILE *out = r->out ? part_file_open(&file, r->out, err) : stdout;
     if (!out)
-        return error_set(err, "cannot write %s: %s", part, strerror(errno));
+        return error_prefix(err, "--out");
     label_write(out, s, r->name ? r->name : label_kind_name(r->kind), answers, r->within_ms, counts);
     if (!r->out)
         return 0; /* main() looks at standard output */
-    bool failed = ferror(out) != 0;
-    if (fclose(out) == 0 && !failed && rename(part, r->out) == 0)
-        return 0;
-    error_set(err, "cannot write %s: %s", r->out, strerror(errno));
-    unlink(part);
-    return -1;
+    return part_file_close(&file, err) < 0 ? error_prefix(err, "--out") : 0;
 }
 
 static int run(struct request *r, struct error *err)

@@ -3,11 +3,10 @@
 #include "eval_html.h"
 
 #include "eval.h"
+#include "part_file.h"
 
-#include <errno.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The page may load and run nothing, whatever is in it; style alone is its own. */
 static const char head[] =
@@ -271,17 +270,9 @@ void eval_html_write(FILE *out, const json_t *figures, const json_t *training, c
 int eval_html_save(const char *path, const json_t *figures, const json_t *training, const char *model_id,
                    struct error *err)
 {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
-        return error_set(err, "--html: the path is too long");
-    FILE *out = fopen(part, "we");
-    if (!out)
-        return error_set(err, "--html: cannot write %s: %s", part, strerror(errno));
-    eval_html_write(out, figures, training, model_id);
-    bool failed = ferror(out) != 0;
-    if (fclose(out) == 0 && !failed && rename(part, path) == 0)
-        return 0;
-    error_set(err, "--html: cannot write %s: %s", path, strerror(errno));
-    unlink(part);
-    return -1;
+    struct part_file file;
+    if (!part_file_open(&file, path, err))
+        return error_prefix(err, "--html");
+    eval_html_write(file.out, figures, training, model_id);
+    return part_file_close(&file, err) < 0 ? error_prefix(err, "--html") : 0;
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // train_report.c - what `gaitd train` says: of the data, of the outcome, and in the model card beside the model.
+#include "part_file.h"
 #include "train_job.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 static void print_time(FILE *out, int64_t ms)
 {
@@ -203,7 +202,8 @@ int train_report_card(const struct train_job *job, const struct model *m, const 
                       const struct train_collected *c, const json_t *metrics, const json_t *folds, bool refitted,
                       struct error *err)
 {
-    char path[4096], part[4104];
+    char path[4096];
+    struct part_file file;
     size_t len = strlen(job->out);
     const char *suffix = ".safetensors";
     if (len > strlen(suffix) && strcmp(job->out + len - strlen(suffix), suffix) == 0)
@@ -214,15 +214,8 @@ int train_report_card(const struct train_job *job, const struct model *m, const 
         snprintf(path, sizeof path, "%s", job->card);
     else
         snprintf(path, sizeof path, "%.*s.md", (int)len, job->out);
-    snprintf(part, sizeof part, "%s.part", path);
-    FILE *out = fopen(part, "we");
-    if (!out)
-        return error_set(err, "cannot write %s: %s", part, strerror(errno));
-    print_card(out, job, m, s, c, metrics, folds, refitted);
-    int failed = ferror(out), closed = fclose(out);
-    if (!failed && closed == 0 && rename(part, path) == 0)
-        return 0;
-    error_set(err, "cannot write %s: %s; the model itself is saved", path, strerror(errno));
-    unlink(part);
-    return -1;
+    if (!part_file_open(&file, path, err))
+        return -1;
+    print_card(file.out, job, m, s, c, metrics, folds, refitted);
+    return part_file_close(&file, err) < 0 ? error_prefix(err, "the model itself is saved, its card is not") : 0;
 }
