@@ -147,11 +147,14 @@ static void resolve_event(struct engine *e, struct batch *b, uint32_t i, struct 
 /* Index and records of the events from `from` on: mostly out of the cache, so fetched several at once. */
 static void prefetch_users(const struct users *users, const struct batch *b, uint32_t from)
 {
+    uint64_t hash[PREFETCH_EVENTS];
     uint32_t to = from + PREFETCH_EVENTS < b->n ? from + PREFETCH_EVENTS : b->n;
-    for (int record = 0; record < 2; record++)
-        for (uint32_t i = from; i < to; i++)
-            if (b->events[i].verdict == EVENT_OK)
-                users_prefetch(users, b->events[i].partition, b->events[i].user, record);
+    for (uint32_t i = from; i < to; i++)
+        if (b->events[i].verdict == EVENT_OK)
+            hash[i - from] = users_prefetch_index(users, b->events[i].partition, b->events[i].user);
+    for (uint32_t i = from; i < to; i++)
+        if (b->events[i].verdict == EVENT_OK)
+            users_prefetch_record(users, hash[i - from], b->events[i].user);
 }
 
 /* last_in_batch is scratch of this pass only: two batches can be between resolving and computing at once. When the

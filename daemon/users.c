@@ -289,15 +289,17 @@ struct user *users_find(const struct users *t, int32_t partition, struct str nam
     return index_find(t, hash_of(partition, name), partition, name);
 }
 
-/* The tag alone decides: one in 2^32 fetches in vain. */
-void users_prefetch(const struct users *t, int32_t partition, struct str name, bool record)
+uint64_t users_prefetch_index(const struct users *t, int32_t partition, struct str name)
 {
     uint64_t hash = hash_of(partition, name);
+    __builtin_prefetch(&t->index[index_home(t, hash)]);
+    return hash;
+}
+
+/* The tag alone decides: one in 2^32 fetches in vain. */
+void users_prefetch_record(const struct users *t, uint64_t hash, struct str name)
+{
     size_t i = index_home(t, hash);
-    if (!record) {
-        __builtin_prefetch(&t->index[i]);
-        return;
-    }
     while (t->index[i].slot && t->index[i].tag != (uint32_t)(hash >> 32))
         i = (i + 1) & t->index_mask;
     if (!t->index[i].slot)

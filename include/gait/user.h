@@ -77,8 +77,10 @@ void users_destroy(struct users **users);
  * NULL: no room, and nothing clean and unpinned to evict (second-chance order: a sweep over the slots). */
 struct user *users_get(struct users *users, int32_t partition, struct str name, bool *made);
 struct user *users_find(const struct users *users, int32_t partition, struct str name); /* NULL when not in the table */
-/* A hint that it will soon be looked up: fetches its place in the index, or (`record`) the head of its record. */
-void users_prefetch(const struct users *users, int32_t partition, struct str name, bool record);
+/* Hints that it will soon be looked up: fetch its place in the index; and a little later, by the hash that this
+ * returned, the head of its record. */
+uint64_t users_prefetch_index(const struct users *users, int32_t partition, struct str name);
+void users_prefetch_record(const struct users *users, uint64_t hash, struct str name);
 void users_remove(struct users *users, struct user *user);        /* unpinned; frees its blocks */
 void users_remove_partition(struct users *users, struct partition *p); /* all of its, saved or not; none pinned */
 
