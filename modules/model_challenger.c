@@ -91,14 +91,9 @@ static int loaded_make(struct instance *in, const struct conf *conf, struct load
         return 0;
     if (!file_mark_take(&loaded->mark, conf->file)) /* before reading: a change meanwhile is seen later */
         return errno == ENOENT ? 0 : error_set(err, "file: %s cannot be opened: %s", conf->file, strerror(errno));
-    loaded->model = model_load(conf->file, err);
-    if (!loaded->model)
+    loaded->lstm = wave_model_load(in, conf->file, lstm_at_work(stage)->kernel, &loaded->model, &loaded->binding, err);
+    if (!loaded->lstm)
         return error_prefix(err, "file");
-    if (model_bind(&loaded->binding, loaded->model, in->types, in->columns, err) < 0) {
-        loaded_free(loaded);
-        return error_prefix(err, "file: model %s", conf->file);
-    }
-    loaded->lstm = lstm_create(loaded->model, lstm_at_work(stage)->kernel, true);
     loaded->table = shadow_table_create((size_t)conf->bytes, loaded->lstm->state_floats);
     if (loaded->table)
         return 0;

@@ -71,14 +71,9 @@ static int loaded_make(struct instance *in, const char *path, struct loaded *loa
     *loaded = (struct loaded){0};
     if (!file_mark_take(&loaded->mark, path)) /* before reading: a change meanwhile is seen later */
         return error_set(err, "model %s: cannot be opened: %s", path, strerror(errno));
-    loaded->model = model_load(path, err);
-    if (!loaded->model)
+    loaded->lstm = wave_model_load(in, path, self->kernel, &loaded->model, &loaded->binding, err);
+    if (!loaded->lstm)
         return -1;
-    if (model_bind(&loaded->binding, loaded->model, in->types, in->columns, err) < 0) {
-        loaded_free(loaded);
-        return error_prefix(err, "model %s", path);
-    }
-    loaded->lstm = lstm_create(loaded->model, self->kernel, true);
     if (self->state_max && loaded->lstm->state_floats > self->state_max) {
         error_set(err, "model %s: a user's state would take %u numbers; the records were laid out for %u when the "
                   "daemon started: restart it", path, loaded->lstm->state_floats, self->state_max);

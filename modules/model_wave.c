@@ -151,3 +151,18 @@ uint64_t rebuild_run(struct wave *w, const struct instance *window, const struct
         used = rebuild_wave(w, window, l, binding, columns_width(columns), plans, n);
     return steps;
 }
+
+/* ---- loading ---------------------------------------------------------------------------------------------------- */
+
+struct lstm *wave_model_load(const struct instance *in, const char *path, const struct lstm_kernel *kernel,
+                             struct model **model, struct model_binding *binding, struct error *err)
+{
+    *model = model_load(path, err);
+    if (!*model)
+        return NULL;
+    if (model_bind(binding, *model, in->types, in->columns, err) == 0)
+        return lstm_create(*model, kernel, true);
+    error_prefix(err, "model %s", path);
+    model_destroy(model);
+    return NULL;
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* model_wave.h - what the model at work (model_lstm.c) and its challenger (model_challenger.c) share: the waves of a
- * batch, and rebuilding a user's state from the ring of last events. */
+/* model_wave.h - what the model at work (model_lstm.c) and its challenger (model_challenger.c) share: loading a
+ * model, the waves of a batch, and rebuilding a user's state from the ring of last events. */
 #ifndef GAIT_MODEL_WAVE_H
 #define GAIT_MODEL_WAVE_H
 
@@ -46,5 +46,10 @@ uint32_t rebuild_plan(struct wave *w, const struct instance *window, struct batc
 /* All plans [n <= WAVE_ROWS_MAX], in waves; how many steps they took. */
 uint64_t rebuild_run(struct wave *w, const struct instance *window, const struct lstm *l,
                      const struct model_binding *binding, struct columns *columns, struct rebuild *plans, uint32_t n);
+
+/* A model from its file, bound to the instance's event types and columns and ready to step. Both are the caller's. NULL
+ * with a text, and *model is then NULL too. */
+struct lstm *wave_model_load(const struct instance *in, const char *path, const struct lstm_kernel *kernel,
+                             struct model **model, struct model_binding *binding, struct error *err);
 
 #endif
