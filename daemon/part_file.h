@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* part_file.h - a text file that appears as a whole or not at all: written beside its place and renamed. For reports and
- * labels; model files, which have to survive a power failure, go through model_file_replace(). */
+/* part_file.h - a text file that appears as a whole or not at all: written beside its place and renamed. For reports
+ * and labels; model files, which have to survive a power failure, go through model_file_replace(). */
 #ifndef GAIT_PART_FILE_H
 #define GAIT_PART_FILE_H
 
