@@ -166,7 +166,7 @@ class Bench:
         want = n if publish == "all" else int(n * 0.5)
         probe = self.probe(scores, want, want // 5)
         time.sleep(2)
-        self.gen(clicks, n, "--rate", str(rate), "--realtime", "--start", "now", *self.more)
+        self.gen(clicks, n, "--rate", str(rate), "--realtime", *self.more)
         out = json.loads(probe.communicate()[0])
         own = gaitd.stop()
         return own, {k: v for k, v in out.items() if k != "n"}
@@ -175,7 +175,7 @@ class Bench:
         topic, n = self.topic("floor"), int(rate * seconds)
         probe = self.probe(topic, n, n // 5)
         time.sleep(1)
-        self.gen(topic, n, "--rate", str(rate), "--realtime", "--start", "now", *self.more)
+        self.gen(topic, n, "--rate", str(rate), "--realtime", *self.more)
         return {k: v for k, v in json.loads(probe.communicate()[0]).items() if k != "n"}
 
     def first_score(self, clicks, publish):
